@@ -1,0 +1,119 @@
+//! A table that is written behind: the newest rows in memory, all others in the ordered store beneath.
+//!
+//! `put` touches memory only. A checkpoint freezes what was put, writes it as one sorted run, and lets go of it; readers
+//! see the frozen rows all the while. Nothing here is durable by itself: what a crash takes is derived again.
+
+use super::folder::FolderError;
+use fjall::Keyspace;
+use parking_lot::RwLock;
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+type Rows<const N: usize, V> = BTreeMap<[u8; N], V>;
+
+/// A table with keys of `N` bytes.
+pub struct Overlay<const N: usize, V> {
+    keyspace: Keyspace,
+    memory: RwLock<Memory<N, V>>,
+}
+
+struct Memory<const N: usize, V> {
+    active: Rows<N, V>,
+    frozen: Arc<Rows<N, V>>,
+}
+
+impl<const N: usize, V: Clone + Serialize + DeserializeOwned> Overlay<N, V> {
+    pub fn new(keyspace: Keyspace) -> Self {
+        Self { keyspace, memory: RwLock::new(Memory { active: BTreeMap::new(), frozen: Arc::default() }) }
+    }
+
+    pub fn put(&self, key: [u8; N], value: V) {
+        self.memory.write().active.insert(key, value);
+    }
+
+    pub fn put_all(&self, rows: impl IntoIterator<Item = ([u8; N], V)>) {
+        self.memory.write().active.extend(rows);
+    }
+
+    pub fn get(&self, key: &[u8; N]) -> Result<Option<V>, FolderError> {
+        {
+            let memory = self.memory.read();
+            if let Some(value) = memory.active.get(key).or_else(|| memory.frozen.get(key)) {
+                return Ok(Some(value.clone()));
+            }
+        }
+        let bytes = self.keyspace.get(key).map_err(FolderError::derived)?;
+        bytes.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// The first `rows_max` rows with keys from `from` on and, where given, below `to`, in key order.
+    pub fn scan(
+        &self,
+        from: &[u8; N],
+        to: Option<&[u8; N]>,
+        rows_max: usize,
+    ) -> Result<Vec<([u8; N], V)>, FolderError> {
+        let bounds = (Bound::Included(*from), to.map_or(Bound::Unbounded, |to| Bound::Excluded(*to)));
+        let mut merged: Rows<N, V> = BTreeMap::new();
+        // The memory is read first: a row that a checkpoint moves meanwhile is then seen twice, not missed.
+        {
+            let memory = self.memory.read();
+            let frozen = memory.frozen.range(bounds).take(rows_max);
+            let active = memory.active.range(bounds).take(rows_max);
+            merged.extend(frozen.chain(active).map(|(key, value)| (*key, value.clone())));
+        }
+        for row in self.keyspace.range::<[u8; N], _>(bounds).take(rows_max) {
+            let (key, value) = row.into_inner().map_err(FolderError::derived)?;
+            let key: [u8; N] = key[..].try_into().map_err(|_| FolderError::derived("a key of another length"))?;
+            if let std::collections::btree_map::Entry::Vacant(vacant) = merged.entry(key) {
+                vacant.insert(decode(&value)?);
+            }
+        }
+        Ok(merged.into_iter().take(rows_max).collect())
+    }
+
+    /// Sets the rows put so far aside for [`Self::flush`].
+    pub fn freeze(&self) {
+        let mut memory = self.memory.write();
+        if memory.frozen.is_empty() {
+            memory.frozen = Arc::new(std::mem::take(&mut memory.active));
+            return;
+        }
+        // A flush failed: what it left goes with the next.
+        let mut rows = Arc::unwrap_or_clone(std::mem::take(&mut memory.frozen));
+        rows.append(&mut memory.active);
+        memory.frozen = Arc::new(rows);
+    }
+
+    /// Writes what was frozen as one sorted run, and lets go of it.
+    ///
+    /// # Errors
+    /// When the store refuses; the rows stay in memory.
+    pub fn flush(&self) -> Result<(), FolderError> {
+        let frozen = self.memory.read().frozen.clone();
+        write_sorted(&self.keyspace, frozen.iter().map(|(key, value)| (key, value)))?;
+        self.memory.write().frozen = Arc::default();
+        Ok(())
+    }
+}
+
+/// Writes rows in ascending key order as one sorted run: neither the store's journal nor its memtable is touched.
+pub fn write_sorted<'a, const N: usize, V: Serialize + 'a>(
+    keyspace: &Keyspace,
+    rows: impl Iterator<Item = (&'a [u8; N], &'a V)>,
+) -> Result<(), FolderError> {
+    let mut run = keyspace.start_ingestion().map_err(FolderError::derived)?;
+    let mut buffer = Vec::new();
+    for (key, value) in rows {
+        buffer.clear();
+        buffer = postcard::to_extend(value, buffer).map_err(FolderError::derived)?;
+        run.write(&key[..], &buffer[..]).map_err(FolderError::derived)?;
+    }
+    run.finish().map_err(FolderError::derived)
+}
+
+pub fn decode<V: DeserializeOwned>(bytes: &[u8]) -> Result<V, FolderError> {
+    postcard::from_bytes(bytes).map_err(FolderError::derived)
+}

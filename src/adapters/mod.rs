@@ -1,0 +1,3 @@
+//! One folder per outside thing; a file is named after the port that it implements.
+
+pub mod embedded;

@@ -1,0 +1,147 @@
+//! `GET /v1/<plural>/{id}/history`: all that happened to a resource, and all that was refused.
+
+use super::access::{Access, Loopback};
+use super::params::{self, Params};
+use super::problem::Problem;
+use super::resources::time;
+use super::{Services, answer, cursor};
+use crate::domain::record::RecordKind;
+use crate::domain::{Aggregate, StreamId};
+use crate::flow::query::{Entry, HistoryQuery, Order};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+/// The values of the parameter `kind`.
+pub const KIND_CHOICES: [&str; 3] = ["event", "refused", "unchanged"];
+
+pub async fn get(
+    services: &Services,
+    loopback: Loopback,
+    aggregate: Aggregate,
+    request: Request,
+) -> Result<Response, Problem> {
+    let access = Access::of(request.headers(), loopback)?;
+    let id = params::id(request.uri())?;
+    let mut params = Params::of(request.uri())?;
+    let limit = params.limit()?;
+    let order = params.choice("order", &[("asc", Order::OldestFirst), ("desc", Order::NewestFirst)])?;
+    let order = order.unwrap_or_default();
+    let kinds = kinds(&mut params)?;
+    let cursor = params.one("cursor")?;
+    params.finish()?;
+    let mut absent = Access::not_found(aggregate, id);
+    for tenant in access.readable(aggregate)? {
+        let stream = StreamId::new(tenant, aggregate, id);
+        let name = stream.to_string();
+        let parts = [name.as_str(), if order == Order::OldestFirst { "asc" } else { "desc" }];
+        let after = match cursor.as_deref().map(|text| cursor::decode(&parts, text)).transpose() {
+            Ok(place) => place.map(u64::from_be_bytes),
+            // It may be a cursor of the shared stream of this id.
+            Err(problem) => {
+                absent = problem;
+                continue;
+            }
+        };
+        let ask = HistoryQuery { stream, order, kinds: kinds.clone(), after, limit };
+        let page = services.query.history(&ask).await?;
+        if after.is_none() && page.entries.is_empty() && !exists(services, &ask).await? {
+            continue;
+        }
+        let next = page.next.map(|position| cursor::encode(&parts, &position.to_be_bytes()));
+        let items: Vec<Value> = page.entries.iter().map(render).collect();
+        return Ok(answer::json(StatusCode::OK, json!({ "items": items, "next_cursor": next }).to_string()));
+    }
+    Err(absent)
+}
+
+/// Whether anything at all is recorded of the stream, whatever the kinds that were asked for.
+async fn exists(services: &Services, ask: &HistoryQuery) -> Result<bool, Problem> {
+    if ask.kinds.is_empty() {
+        return Ok(false);
+    }
+    let any = HistoryQuery { kinds: Vec::new(), order: Order::NewestFirst, limit: 1, ..ask.clone() };
+    Ok(!services.query.history(&any).await?.entries.is_empty())
+}
+
+fn kinds(params: &mut Params) -> Result<Vec<RecordKind>, Problem> {
+    let all = [RecordKind::Event, RecordKind::Refusal, RecordKind::Unchanged];
+    let choices: Vec<_> = all.iter().map(|kind| (kind_name(*kind), *kind)).collect();
+    Ok(params.choice("kind", &choices)?.into_iter().collect())
+}
+
+fn kind_name(kind: RecordKind) -> &'static str {
+    let [event, refused, unchanged] = KIND_CHOICES;
+    match kind {
+        RecordKind::Event => event,
+        RecordKind::Refusal => refused,
+        RecordKind::Unchanged => unchanged,
+    }
+}
+
+fn render(entry: &Entry) -> Value {
+    let record = &entry.recorded.record;
+    let envelope = &record.envelope;
+    let name = match record.kind {
+        RecordKind::Event => record.schema.as_str(),
+        RecordKind::Refusal => "Refusal",
+        RecordKind::Unchanged => "Unchanged",
+    };
+    json!({
+        "version": record.version,
+        "type": format!("{}.{name}", envelope.stream.aggregate.name()),
+        "kind": kind_name(record.kind),
+        "command_id": envelope.command_id,
+        "event_id": record.event_id(),
+        "recorded_at": time(record.recorded_at),
+        "source": envelope.source,
+        "actor": envelope.actor,
+        "correlation": envelope.correlation,
+        "causation": envelope.causation,
+        "position": record.position,
+        "hash": blake3::Hash::from(entry.recorded.hash).to_hex().as_str(),
+        "data": entry.data,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::record::Record;
+    use crate::domain::{Envelope, TenantId};
+    use crate::ports::journal::Recorded;
+    use std::sync::Arc;
+    use uuid::Uuid;
+
+    #[test]
+    fn an_entry_tells_who_when_why_and_what() {
+        let stream = StreamId::new(TenantId(Uuid::from_u128(1)), Aggregate::Agent, Uuid::from_u128(2));
+        let mut envelope = Envelope::new(Uuid::from_u128(3), stream);
+        envelope.actor = Some("ada".into());
+        envelope.causation = Some("because".into());
+        let record = Record {
+            position: 6,
+            version: 7,
+            previous: 0,
+            kind: RecordKind::Event,
+            index: 0,
+            last: true,
+            recorded_at: 1_767_225_600_000_000,
+            command_digest: 0,
+            envelope: Arc::new(envelope),
+            schema: "AgentMaintained".into(),
+            fingerprint: 0,
+            payload: Vec::new(),
+        };
+        let event_id = record.event_id();
+        let recorded = Recorded { record, hash: [0xab; 32], decided: None };
+        let expected = json!({
+            "version": 7, "type": "agent.AgentMaintained", "kind": "event", "command_id": Uuid::from_u128(3),
+            "event_id": event_id, "recorded_at": "2026-01-01T00:00:00.000000Z", "source": "unnamed", "actor": "ada",
+            "correlation": null, "causation": "because", "position": 6, "hash": "ab".repeat(32),
+            "data": { "reason": "x" },
+        });
+        assert_eq!(render(&Entry { recorded, data: json!({ "reason": "x" }) }), expected);
+    }
+}

@@ -1,0 +1,85 @@
+//! HTTP in: commands, resources, outcomes, and what an operator asks.
+//!
+//! [`routes::table`] is the one list of routes: the router and the OpenAPI document are both made from it. [`access`] is
+//! the one place that decides who may do what. Everything that a caller can make large is bounded in [`ApiSettings`].
+//!
+//! Architecture invariant: nothing here names an adapter or reads a store; it asks [`Gateway`] and [`Query`].
+
+mod access;
+mod answer;
+mod body;
+mod commands;
+mod convenience;
+mod cursor;
+mod health;
+mod heartbeat;
+mod history;
+mod openapi;
+mod outcomes;
+mod params;
+mod problem;
+mod resources;
+mod routes;
+mod server;
+#[cfg(test)]
+mod tests;
+
+pub use problem::Problem;
+pub use server::serve;
+
+use crate::flow::gateway::Gateway;
+use crate::flow::heartbeat::Heartbeats;
+use crate::flow::query::Query;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The limits of the HTTP surface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiSettings {
+    /// Largest body of a request.
+    pub body_bytes_max: usize,
+    /// Longest time for a body to come in.
+    pub body_timeout: Duration,
+    /// Longest time for the head of a request to come in, also between two requests of a connection.
+    pub header_timeout: Duration,
+    /// Most commands of a batch.
+    pub commands_max: usize,
+    /// How long a request that waits for its outcome waits, unless it says so with `timeout_ms`.
+    pub wait_timeout: Duration,
+    /// Longest that `timeout_ms` can ask for.
+    pub wait_timeout_max: Duration,
+    /// Most connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// How long requests under way may take to end at shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(60),
+            commands_max: 1_000,
+            wait_timeout: Duration::from_secs(5),
+            wait_timeout_max: Duration::from_secs(30),
+            connections_max: 4_096,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the routes work with.
+pub struct Services {
+    pub gateway: Arc<Gateway>,
+    pub query: Arc<Query>,
+    pub heartbeats: Arc<dyn Heartbeats>,
+    /// Whether requests can be served; the error is a sentence that says what is missing.
+    pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// The metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Makes the id of a command that comes without one: version 7 UUIDs.
+    pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    pub settings: ApiSettings,
+}

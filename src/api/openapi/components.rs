@@ -1,0 +1,280 @@
+//! The schemas, parameters, headers and error answers that operations refer to.
+
+use super::convert::json_schema;
+use crate::api::answer::outcome_name;
+use crate::api::history::KIND_CHOICES;
+use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
+use crate::api::problem::{CONTENT_TYPE_PROBLEM, KINDS, Problem};
+use crate::domain::Aggregate;
+use crate::flow::outcome::OutcomeKind;
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+
+/// A tenant, an agent and a command as the examples name them.
+pub const EXAMPLE_TENANT: &str = "6f1c2a34-0d0e-4c39-9a1b-5d6f7e8a9b0c";
+pub const EXAMPLE_AGENT: &str = "0b9f7c1e-4d55-5b7a-8c55-0f6a3f9e2d11";
+pub const EXAMPLE_COMMAND: &str = "01980f3e-7a52-7c3b-a1de-5b8d1f0c9e77";
+const EXAMPLE_TIME: &str = "2026-01-01T00:00:00.000001Z";
+
+pub fn components() -> Value {
+    json!({ "schemas": schemas(), "parameters": parameters(), "responses": responses() })
+}
+
+fn schemas() -> Map<String, Value> {
+    let mut schemas = Map::new();
+    for aggregate in Aggregate::ALL {
+        for command in aggregate.commands() {
+            let avro = aggregate.codec(command).map_or("", |codec| codec.text);
+            schemas.insert((*command).to_owned(), json_schema(avro));
+        }
+    }
+    for (name, schema) in [
+        ("CommandEvent", command_event()),
+        ("CommandBatch", json!({ "type": "array", "items": reference("CommandEvent") })),
+        ("Answer", answer()),
+        ("BatchAnswer", batch_answer()),
+        ("Reason", reason()),
+        ("Resource", resource()),
+        ("ResourcePage", page("Resource")),
+        ("HistoryEntry", history_entry()),
+        ("HistoryPage", page("HistoryEntry")),
+        ("DeadLetter", dead_letter()),
+        ("DeadLetterPage", page("DeadLetter")),
+        ("Heartbeat", heartbeat()),
+        ("Explanation", json!({ "type": "object", "description": "The parts of the score, and what was weighed." })),
+        (
+            "Status",
+            json!({ "type": "object", "properties": { "status": { "type": "string" } }, "required": ["status"] }),
+        ),
+        ("Problem", problem()),
+    ] {
+        schemas.insert(name.to_owned(), schema);
+    }
+    schemas
+}
+
+/// A reference to one of the schemas.
+pub fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{schema}") })
+}
+
+fn command_event() -> Value {
+    let types: Vec<String> = Aggregate::ALL
+        .iter()
+        .flat_map(|aggregate| aggregate.commands().iter().map(|command| format!("{}.{command}", aggregate.name())))
+        .collect();
+    let text = |description: &str| json!({ "type": "string", "maxLength": 1024, "description": description });
+    json!({
+        "type": "object",
+        "required": ["type", "data"],
+        "description": "A CloudEvent. Attributes that are not named here are ignored.",
+        "properties": {
+            "specversion": { "const": "1.0", "default": "1.0" },
+            "id": text("The command's id. A UUID is kept; any other text becomes uuid5 of tenant, source and it. Sending the same again is answered with the first outcome."),
+            "source": { "type": "string", "maxLength": 1024, "default": "unnamed", "not": { "const": "agentverse" } },
+            "type": { "enum": types },
+            "subject": { "type": "string", "format": "uuid", "description": "The stream; made from the id when missing." },
+            "tenantid": { "type": "string", "format": "uuid", "description": "Must agree with AgentVerse-Tenant where both are there." },
+            "expectedversion": { "type": ["integer", "string"], "description": "Refuse unless the stream is at this version." },
+            "correlationid": text("Groups everything that followed from one request."),
+            "causationid": text("What the command follows from."),
+            "actor": text("Who is answerable for the command."),
+            "traceparent": text("W3C trace context."),
+            "data": { "type": "object", "description": "The fields of the command: the schema that its type names." },
+        },
+    })
+}
+
+fn answer() -> Value {
+    let kinds = [OutcomeKind::Accepted, OutcomeKind::Applied, OutcomeKind::Refused, OutcomeKind::DeadLettered];
+    let outcomes: Vec<&str> = kinds.into_iter().map(outcome_name).chain(["malformed"]).collect();
+    json!({
+        "type": "object",
+        "required": ["id", "subject", "outcome", "version", "reason"],
+        "properties": {
+            "id": { "type": ["string", "null"], "description": "The command's UUID; of a malformed one the id as it was sent, or null." },
+            "subject": { "type": ["string", "null"], "format": "uuid" },
+            "outcome": { "enum": outcomes, "description": "malformed: could not be read, and was not recorded; only in batches." },
+            "version": { "type": ["integer", "null"], "description": "The stream's version after it, once decided." },
+            "reason": { "anyOf": [reference("Reason"), { "type": "null" }] },
+        },
+        "examples": [answer_example()],
+    })
+}
+
+pub fn answer_example() -> Value {
+    json!({ "id": EXAMPLE_COMMAND, "subject": EXAMPLE_AGENT, "outcome": "applied", "version": 1, "reason": null })
+}
+
+fn batch_answer() -> Value {
+    json!({
+        "type": "object",
+        "required": ["items"],
+        "properties": { "items": { "type": "array", "items": reference("Answer") } },
+    })
+}
+
+fn reason() -> Value {
+    json!({
+        "type": "object",
+        "required": ["code", "message", "details"],
+        "properties": {
+            "code": { "type": "string", "description": "Stable: for programs." },
+            "message": { "type": "string", "description": "A sentence that says what to do." },
+            "details": { "type": "object", "additionalProperties": { "type": "string" } },
+        },
+    })
+}
+
+fn resource() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "tenant", "version", "status", "created_at", "updated_at"],
+        "properties": {
+            "id": { "type": "string", "format": "uuid" },
+            "tenant": { "type": "string", "format": "uuid" },
+            "version": { "type": "integer", "minimum": 1 },
+            "status": { "type": "string" },
+            "created_at": { "type": "string", "format": "date-time" },
+            "updated_at": { "type": "string", "format": "date-time" },
+        },
+        "additionalProperties": true,
+        "description": "What every resource has; the fields of its kind stand beside it.",
+        "examples": [resource_example()],
+    })
+}
+
+pub fn resource_example() -> Value {
+    json!({
+        "id": EXAMPLE_AGENT, "tenant": EXAMPLE_TENANT, "version": 1, "status": "provisioning", "name": "ada",
+        "category": "research", "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME,
+    })
+}
+
+fn history_entry() -> Value {
+    let text = json!({ "type": ["string", "null"] });
+    json!({
+        "type": "object",
+        "required": ["version", "type", "kind", "command_id", "recorded_at", "actor", "data"],
+        "properties": {
+            "version": { "type": "integer", "description": "The stream's version after it; only an event makes a new one." },
+            "type": { "type": "string", "examples": ["agent.AgentRegistered"] },
+            "kind": { "enum": KIND_CHOICES },
+            "command_id": { "type": "string", "format": "uuid" },
+            "event_id": { "type": "string", "format": "uuid" },
+            "recorded_at": { "type": "string", "format": "date-time" },
+            "source": { "type": "string" },
+            "actor": text,
+            "correlation": text,
+            "causation": text,
+            "position": { "type": "integer", "description": "In the log that holds the stream." },
+            "hash": { "type": "string", "description": "blake3 over the hash of the record before it in the log, and its own bytes." },
+            "data": { "description": "An event's fields, a refusal's reason, else null." },
+        },
+    })
+}
+
+fn dead_letter() -> Value {
+    json!({
+        "type": "object",
+        "required": ["number", "code", "cause", "buried_at", "bytes_base64"],
+        "properties": {
+            "number": { "type": "integer" },
+            "topic": { "type": "string" },
+            "partition": { "type": "integer" },
+            "offset": { "type": "integer" },
+            "command_id": { "type": ["string", "null"], "format": "uuid" },
+            "subject": { "type": ["string", "null"], "format": "uuid" },
+            "code": { "type": "string" },
+            "cause": { "type": "string" },
+            "buried_at": { "type": "string", "format": "date-time" },
+            "headers": { "type": "object", "additionalProperties": { "type": "string" } },
+            "bytes_base64": { "type": "string", "contentEncoding": "base64" },
+        },
+    })
+}
+
+fn heartbeat() -> Value {
+    json!({
+        "type": "object",
+        "required": ["id", "health", "lease_ms"],
+        "properties": {
+            "id": { "type": "string", "format": "uuid" },
+            "health": { "enum": ["unknown", "active", "degraded", "offline"] },
+            "lease_ms": { "type": "integer", "description": "How long the agent stays healthy without another heartbeat." },
+        },
+        "examples": [{ "id": EXAMPLE_AGENT, "health": "active", "lease_ms": 30000 }],
+    })
+}
+
+fn problem() -> Value {
+    let codes: Vec<&str> = KINDS.iter().map(|kind| kind.code).collect();
+    json!({
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": { "type": "string", "format": "uri-reference", "description": "/problems/ and the code." },
+            "title": { "type": "string" },
+            "status": { "type": "integer" },
+            "detail": { "type": "string", "description": "A sentence that says what to do." },
+            "code": { "enum": codes },
+        },
+    })
+}
+
+fn page(item: &str) -> Value {
+    json!({
+        "type": "object",
+        "required": ["items", "next_cursor"],
+        "properties": {
+            "items": { "type": "array", "items": reference(item) },
+            "next_cursor": { "type": ["string", "null"], "description": "Give it as cursor for the next page; null after the last. A page can be short, even empty, and still have one." },
+        },
+    })
+}
+
+fn parameters() -> Value {
+    let uuid = json!({ "type": "string", "format": "uuid" });
+    let header = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "header", "required": false, "schema": schema, "description": description });
+    let query = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description });
+    let text = || json!({ "type": "string" });
+    json!({
+        "Tenant": {
+            "name": "AgentVerse-Tenant", "in": "header", "required": true, "schema": uuid, "example": EXAMPLE_TENANT,
+            "description": "The tenant that the request is for; the nil UUID is the shared catalogue.",
+        },
+        "TenantOfEvent": header("AgentVerse-Tenant", uuid.clone(), "Needed where the event has no tenantid."),
+        "TenantOfNew": header("AgentVerse-Tenant", uuid.clone(), "The new tenant's id; made from the command's id when missing."),
+        "TenantOnLoopback": header("AgentVerse-Tenant", uuid, "Shows this tenant alone. Without it, on loopback only, all are shown."),
+        "IdempotencyKey": header("Idempotency-Key", json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), "Stands for a missing id of the command."),
+        "IfMatch": header("If-Match", text(), "The ETag of the resource: refuse unless it is still at this version."),
+        "IfNoneMatch": header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version."),
+        "Wait": query("wait", json!({ "enum": ["accepted", "applied", "projected"] }), "Answer once the command is durable, decided, or shown by the routes that read. /v1/commands waits for accepted unless asked, the others for projected."),
+        "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says how far the command is."),
+        "Limit": query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT }), "Most items of the page."),
+        "Cursor": query("cursor", text(), "next_cursor of the page before, with the same path, tenant and filters."),
+    })
+}
+
+/// Status codes with an answer of their own under `#/components/responses`.
+pub const PROBLEM_STATUSES: [u16; 10] = [400, 403, 404, 405, 408, 409, 413, 415, 500, 503];
+
+fn responses() -> Map<String, Value> {
+    PROBLEM_STATUSES
+        .into_iter()
+        .filter_map(|status| {
+            let kinds = || KINDS.iter().filter(move |kind| kind.status.as_u16() == status);
+            let codes: Vec<&str> = kinds().map(|kind| kind.code).collect();
+            let example = Problem::new(kinds().next()?, "A sentence that says what to do.").body();
+            let mut response = json!({
+                "description": format!("{}: {}.", StatusCode::from_u16(status).ok()?, codes.join(", ")),
+                "content": { CONTENT_TYPE_PROBLEM: { "schema": reference("Problem"), "example": example } },
+            });
+            if status == 503 {
+                response["headers"] =
+                    json!({ "Retry-After": { "schema": { "type": "integer" }, "description": "Seconds." } });
+            }
+            Some((format!("Problem{status}"), response))
+        })
+        .collect()
+}

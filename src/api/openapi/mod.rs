@@ -1,0 +1,57 @@
+//! The OpenAPI 3.1 document, made from the table of routes, the aggregates and their Avro schemas, so that it cannot
+//! fall behind them.
+
+mod components;
+mod convert;
+mod operations;
+#[cfg(test)]
+mod tests;
+
+use super::answer;
+use super::routes::{Endpoint, Route, table};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
+
+/// The document as a response.
+pub fn document() -> Response {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(build().to_string()));
+    answer::json(StatusCode::OK, DOCUMENT.clone())
+}
+
+fn build() -> Value {
+    let mut paths = Map::new();
+    for route in table() {
+        let item = paths.entry(route.path.clone()).or_insert_with(|| match route.path.contains("{id}") {
+            true => json!({ "parameters": [path_id(&route)] }),
+            false => json!({}),
+        });
+        item[route.method.name()] = operations::operation(&route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "AgentVerse",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "description": "Every change is a command: sent as a CloudEvent to /v1/commands, or made for you by one of \
+                the other POST and PATCH routes. Every request names its tenant in the header AgentVerse-Tenant (or, \
+                for a command, in the event's tenantid). The nil UUID is the shared catalogue, which every tenant reads.",
+        },
+        "paths": paths,
+        "components": components::components(),
+    })
+}
+
+fn path_id(route: &Route) -> Value {
+    let (schema, description) = match route.endpoint {
+        Endpoint::Outcome => (
+            json!({ "type": "string" }),
+            "The command's id: the UUID of its answer, or the text that it was sent with.",
+        ),
+        _ => (json!({ "type": "string", "format": "uuid" }), "The resource's id."),
+    };
+    json!({ "name": "id", "in": "path", "required": true, "schema": schema, "description": description })
+}

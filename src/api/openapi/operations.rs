@@ -1,0 +1,270 @@
+//! One operation of the document per route.
+
+use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
+use crate::api::access::is_catalogued;
+use crate::api::convenience::verb;
+use crate::api::history::KIND_CHOICES;
+use crate::api::resources::SHARED_CHOICES;
+use crate::api::routes::{Endpoint, Route};
+use crate::domain::Aggregate;
+use serde_json::{Map, Value, json};
+
+/// What an operation says of itself.
+struct Operation {
+    id: String,
+    tag: &'static str,
+    summary: String,
+    /// Names under `#/components/parameters`.
+    shared_parameters: Vec<&'static str>,
+    own_parameters: Vec<Value>,
+    body: Option<Value>,
+    /// Successful answers: status, content type, schema, example.
+    answers: Vec<(u16, Value)>,
+    problems: Vec<u16>,
+}
+
+impl Operation {
+    fn reading(id: impl Into<String>, tag: &'static str, summary: impl Into<String>, schema: &str) -> Self {
+        Self {
+            id: id.into(),
+            tag,
+            summary: summary.into(),
+            shared_parameters: vec!["Tenant"],
+            own_parameters: Vec::new(),
+            body: None,
+            answers: vec![(200, json_content(reference(schema), None))],
+            problems: vec![400, 404, 405, 500, 503],
+        }
+    }
+
+    fn into_json(self) -> Value {
+        let shared =
+            self.shared_parameters.iter().map(|name| json!({ "$ref": format!("#/components/parameters/{name}") }));
+        let parameters: Vec<Value> = shared.chain(self.own_parameters).collect();
+        let mut responses: Map<String, Value> =
+            self.answers.into_iter().map(|(status, answer)| (status.to_string(), answer)).collect();
+        for status in self.problems.into_iter().filter(|status| PROBLEM_STATUSES.contains(status)) {
+            responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/Problem{status}") }));
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "parameters": parameters,
+            "responses": responses,
+        });
+        if let Some(body) = self.body {
+            operation["requestBody"] = body;
+        }
+        operation
+    }
+}
+
+pub fn operation(route: &Route) -> Value {
+    let operation = match route.endpoint {
+        Endpoint::Commands => commands(),
+        Endpoint::Create(aggregate, command) => {
+            let mut operation = command_operation(aggregate, command, format!("create-{}", aggregate.name()));
+            operation.shared_parameters[0] = if aggregate == Aggregate::Tenant { "TenantOfNew" } else { "Tenant" };
+            operation.shared_parameters.retain(|name| *name != "IfMatch");
+            operation
+        }
+        Endpoint::Revise(aggregate, command) => {
+            command_operation(aggregate, command, format!("patch-{}", aggregate.name()))
+        }
+        Endpoint::Perform(aggregate, command) => {
+            let mut operation =
+                command_operation(aggregate, command, format!("{}-{}", aggregate.name(), verb(aggregate, command)));
+            if command == "ProvisionTenant" {
+                operation.shared_parameters[0] = "TenantOfNew";
+            }
+            operation
+        }
+        Endpoint::List(aggregate) => list(aggregate),
+        Endpoint::Get(aggregate) => get(aggregate),
+        Endpoint::History(aggregate) => history(aggregate),
+        Endpoint::Explain => {
+            let summary = "What a coupling's decision weighed, and how its score came about.";
+            Operation::reading("explain-coupling", "coupling", summary, "Explanation")
+        }
+        Endpoint::Heartbeat => {
+            let mut operation =
+                Operation::reading("agent-heartbeat", "agent", "Renews the lease of an agent's health.", "Heartbeat");
+            operation.problems.push(409);
+            operation
+        }
+        Endpoint::Outcome => outcome(),
+        Endpoint::DeadLetters => {
+            let summary = "The tenant's commands that ended without being decided, oldest first.";
+            let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
+            operation.shared_parameters.extend(["Limit", "Cursor"]);
+            operation
+        }
+        Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
+        Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
+        Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
+        Endpoint::OpenApi => open("openapi", "This document.", content("application/json", "object")),
+    };
+    operation.into_json()
+}
+
+fn commands() -> Operation {
+    let event = json!({
+        "type": "agent.RegisterAgent", "tenantid": EXAMPLE_TENANT, "id": "hire-4711",
+        "data": { "name": "ada", "category": "research" },
+    });
+    let body = json!({
+        "required": true,
+        "description": "Structured CloudEvents, one or up to 1,000; or, with ce- headers, the data alone (binary mode): \
+            a JSON object, or Avro in single-object encoding.",
+        "content": {
+            "application/cloudevents+json": { "schema": reference("CommandEvent"), "example": event },
+            "application/cloudevents-batch+json": { "schema": reference("CommandBatch"), "example": [event] },
+            "application/json": { "schema": { "anyOf": [reference("CommandEvent"), reference("CommandBatch"), { "type": "object" }] }, "example": event },
+            "application/avro": { "schema": { "type": "string", "contentEncoding": "binary" } },
+        },
+    });
+    let either = json!({ "anyOf": [reference("Answer"), reference("BatchAnswer")] });
+    let binary_header = |name: &str| json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string" }, "description": "Attribute of a binary-mode event." });
+    Operation {
+        id: "send-commands".into(),
+        tag: "commands",
+        summary: "Takes commands. A batch is answered in its order; what of it cannot be read harms none of the rest."
+            .into(),
+        shared_parameters: vec!["TenantOfEvent", "Wait", "TimeoutMs", "IdempotencyKey"],
+        own_parameters: ["ce-id", "ce-source", "ce-type", "ce-subject", "ce-tenantid", "ce-expectedversion"]
+            .map(binary_header)
+            .to_vec(),
+        body: Some(body),
+        answers: vec![
+            (200, described("Decided, refused ones too.", either.clone(), Some(answer_example()))),
+            (202, described("Accepted; at least one is not decided yet. Ask for its outcome.", either, None)),
+        ],
+        problems: vec![400, 403, 405, 408, 413, 415, 503],
+    }
+}
+
+fn command_operation(aggregate: Aggregate, command: &'static str, id: String) -> Operation {
+    let body = json!({
+        "required": false,
+        "description": "The command's fields; may be empty where none is required.",
+        "content": { "application/json": { "schema": reference(command), "example": example(command) } },
+    });
+    Operation {
+        id,
+        tag: aggregate.name(),
+        summary: format!("Sends {}.{command} and waits until what it changed can be read.", aggregate.name()),
+        shared_parameters: vec!["Tenant", "Wait", "TimeoutMs", "IdempotencyKey", "IfMatch"],
+        own_parameters: Vec::new(),
+        body: Some(body),
+        answers: vec![
+            (
+                200,
+                described("Decided: applied, or refused with the reason.", reference("Answer"), Some(answer_example())),
+            ),
+            (202, described("Accepted, but the wait ran out. Ask for its outcome.", reference("Answer"), None)),
+        ],
+        problems: vec![400, 403, 405, 408, 413, 415, 503],
+    }
+}
+
+/// The least that a command that begins a stream needs; for the others, nothing.
+fn example(command: &str) -> Value {
+    match command {
+        "ProvisionTenant" => json!({ "name": "Acme" }),
+        "DefineAgentTemplate" => {
+            json!({ "definition": { "name": "researcher", "category": "research", "instructions": "Look into {topic}.", "parameters": [{ "name": "topic" }] } })
+        }
+        "RegisterAgent" => json!({ "name": "ada", "category": "research" }),
+        "RegisterMcpServer" => json!({ "name": "search", "endpoint": "https://mcp.example.com/" }),
+        "RegisterLlmProvider" => json!({ "name": "local", "models": [{ "model_id": "small" }] }),
+        "RequestCoupling" => {
+            json!({ "agent_id": EXAMPLE_AGENT, "mcp_server_id": "5d0f6a1e-3c2b-4a19-8f7e-6d5c4b3a2910" })
+        }
+        _ => json!({}),
+    }
+}
+
+fn list(aggregate: Aggregate) -> Operation {
+    let summary = format!("Lists {}, in the order of their ids.", aggregate.plural());
+    let mut operation =
+        Operation::reading(format!("list-{}", aggregate.plural()), aggregate.name(), summary, "ResourcePage");
+    operation.shared_parameters = match aggregate {
+        Aggregate::Tenant => vec!["TenantOnLoopback", "Limit", "Cursor"],
+        _ => vec!["Tenant", "Limit", "Cursor"],
+    };
+    for name in ["id", "status"].iter().chain(aggregate.filters()) {
+        operation.own_parameters.push(json!({
+            "name": name, "in": "query", "required": false, "style": "form", "explode": true,
+            "schema": { "type": "array", "items": { "type": "string" } },
+            "description": "Filter: any of these values. Several filters must all be passed.",
+        }));
+    }
+    if is_catalogued(aggregate) {
+        operation.own_parameters.push(json!({
+            "name": "shared", "in": "query", "required": false,
+            "schema": { "enum": SHARED_CHOICES, "default": SHARED_CHOICES[0] },
+            "description": "Whether to show what the shared catalogue holds, after the tenant's own.",
+        }));
+    }
+    operation
+}
+
+fn get(aggregate: Aggregate) -> Operation {
+    let what = aggregate.name().replace('_', " ");
+    let mut operation =
+        Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "Resource");
+    operation.shared_parameters.push("IfNoneMatch");
+    let mut found = json_content(reference("Resource"), Some(resource_example()));
+    found["headers"] = json!({ "ETag": { "schema": { "type": "string" }, "description": "The version, in quotes." } });
+    operation.answers =
+        vec![(200, found), (304, json!({ "description": "It is still at the version of If-None-Match." }))];
+    operation
+}
+
+fn history(aggregate: Aggregate) -> Operation {
+    let summary = "All that happened to it, and all that was refused; oldest first unless asked.";
+    let mut operation =
+        Operation::reading(format!("history-of-{}", aggregate.name()), aggregate.name(), summary, "HistoryPage");
+    operation.shared_parameters.extend(["Limit", "Cursor"]);
+    operation.own_parameters = vec![
+        json!({ "name": "order", "in": "query", "required": false, "schema": { "enum": ["asc", "desc"], "default": "asc" }, "description": "asc: oldest first." }),
+        json!({ "name": "kind", "in": "query", "required": false, "schema": { "enum": KIND_CHOICES }, "description": "Only entries of this kind." }),
+    ];
+    operation
+}
+
+fn outcome() -> Operation {
+    let summary = "What became of a command; 404 until it is decided.";
+    let mut operation = Operation::reading("get-outcome", "commands", summary, "Answer");
+    operation.own_parameters = vec![json!({
+        "name": "source", "in": "query", "required": false, "schema": { "type": "string", "default": "unnamed" },
+        "description": "The source that a command was sent with, where the id in the path is not its UUID.",
+    })];
+    operation
+}
+
+/// An operation that needs no tenant.
+fn open(id: &str, summary: &str, answer: Value) -> Operation {
+    let mut operation = Operation::reading(id, "operation", summary, "Status");
+    operation.shared_parameters.clear();
+    operation.answers = vec![(200, answer)];
+    operation.problems = vec![405, 503];
+    operation
+}
+
+fn json_content(schema: Value, example: Option<Value>) -> Value {
+    described("Found.", schema, example)
+}
+
+fn described(description: &str, schema: Value, example: Option<Value>) -> Value {
+    let mut media = json!({ "schema": schema });
+    if let Some(example) = example {
+        media["example"] = example;
+    }
+    json!({ "description": description, "content": { "application/json": media } })
+}
+
+fn content(content_type: &str, json_type: &str) -> Value {
+    json!({ "description": "Found.", "content": { content_type: { "schema": { "type": json_type } } } })
+}

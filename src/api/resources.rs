@@ -1,0 +1,240 @@
+//! Resources: lists, one by id, and what a coupling's score is made of.
+
+use super::access::{Access, Loopback, is_catalogued};
+use super::params::{self, Params};
+use super::problem::{INVALID_QUERY, Problem};
+use super::{Services, answer, cursor};
+use crate::domain::{Aggregate, AnyState, Micros, StreamId, TenantId, coupling};
+use crate::flow::query::{Filter, ListQuery, Place, Reach, Resource};
+use axum::extract::Request;
+use axum::response::Response;
+use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use hyper::{StatusCode, Uri};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// Whether a list shows what the shared catalogue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shared {
+    With,
+    Without,
+    Only,
+}
+
+/// The values of the parameter `shared`.
+pub const SHARED_CHOICES: [&str; 3] = ["true", "false", "only"];
+
+pub async fn list(
+    services: &Services,
+    loopback: Loopback,
+    aggregate: Aggregate,
+    request: Request,
+) -> Result<Response, Problem> {
+    let access = Access::of(request.headers(), loopback)?;
+    let (ask, parts) = list_query(&access, aggregate, request.uri())?;
+    let page = services.query.list(&ask).await?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let next = page.next.map(|place| {
+        let bytes = [place.tenant.0.into_bytes(), place.id.into_bytes()].concat();
+        cursor::encode(&parts, &bytes)
+    });
+    let items: Vec<Value> = page.items.iter().map(render).collect();
+    Ok(answer::json(StatusCode::OK, json!({ "items": items, "next_cursor": next }).to_string()))
+}
+
+/// What a list asks for, and what spells out its query for the cursor.
+fn list_query(access: &Access, aggregate: Aggregate, uri: &Uri) -> Result<(ListQuery, Vec<String>), Problem> {
+    let mut params = Params::of(uri)?;
+    let (mut reach, mut ids) = match aggregate {
+        Aggregate::Tenant => access.listable_tenants()?,
+        _ => (Reach::Tenants(access.readable(aggregate)?), None),
+    };
+    let limit = params.limit()?;
+    let after = params.one("cursor")?;
+    if is_catalogued(aggregate) {
+        let [with, without, only] = SHARED_CHOICES;
+        let choices = [(with, Shared::With), (without, Shared::Without), (only, Shared::Only)];
+        reach = match (params.choice("shared", &choices)?, access.tenant()?) {
+            (Some(Shared::Only), _) => Reach::Tenants(vec![TenantId::SHARED]),
+            (Some(Shared::Without), tenant) => Reach::Tenants(vec![tenant]),
+            (Some(Shared::With) | None, _) => reach,
+        };
+    }
+    let asked_ids = params.all("id");
+    if !asked_ids.is_empty() {
+        let asked = asked_ids.iter().map(|id| Uuid::parse_str(id)).collect::<Result<Vec<_>, _>>();
+        let mut asked = asked.map_err(|_| Problem::new(&INVALID_QUERY, "id must be a UUID"))?;
+        asked.sort_unstable();
+        asked.dedup();
+        asked.retain(|id| ids.as_ref().is_none_or(|ids| ids.contains(id)));
+        if asked.len() > limit {
+            return Err(Problem::new(
+                &INVALID_QUERY,
+                format!("{} ids are more than the limit of {limit}", asked.len()),
+            ));
+        }
+        ids = Some(asked);
+    }
+    let names = std::iter::once("status").chain(aggregate.filters().iter().copied());
+    let filters: Vec<Filter> = names
+        .map(|name| Filter { name: name.to_owned(), values: params.all(name) })
+        .filter(|filter| !filter.values.is_empty())
+        .collect();
+    params.finish()?;
+    let parts = spelled_out(aggregate, &reach, &filters);
+    let after = after.map(|text| place(&parts, &text)).transpose()?;
+    Ok((ListQuery { aggregate, reach, ids, filters, after, limit }, parts))
+}
+
+/// What must stay the same from page to page.
+fn spelled_out(aggregate: Aggregate, reach: &Reach, filters: &[Filter]) -> Vec<String> {
+    let mut parts = vec![aggregate.plural().to_owned()];
+    match reach {
+        Reach::All => parts.push("*".to_owned()),
+        Reach::Tenants(tenants) => parts.extend(tenants.iter().map(TenantId::to_string)),
+    }
+    for filter in filters {
+        parts.extend(filter.values.iter().map(|value| format!("{}={value}", filter.name)));
+    }
+    parts
+}
+
+fn place(parts: &[String], cursor: &str) -> Result<Place, Problem> {
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let bytes = cursor::decode::<32>(&parts, cursor)?;
+    let (mut tenant, mut id) = ([0; 16], [0; 16]);
+    tenant.copy_from_slice(&bytes[..16]);
+    id.copy_from_slice(&bytes[16..]);
+    Ok(Place { tenant: TenantId(Uuid::from_bytes(tenant)), id: Uuid::from_bytes(id) })
+}
+
+pub async fn get(
+    services: &Services,
+    loopback: Loopback,
+    aggregate: Aggregate,
+    request: Request,
+) -> Result<Response, Problem> {
+    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let tag = format!("\"{}\"", resource.version);
+    let unchanged = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let mut response = match unchanged {
+        true => answer::json(StatusCode::NOT_MODIFIED, ""),
+        false => answer::json(StatusCode::OK, render(&resource).to_string()),
+    };
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(response)
+}
+
+pub async fn explain(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
+    let resource = readable(services, loopback, Aggregate::Coupling, request.headers(), request.uri()).await?;
+    let AnyState::Coupling(state) = &resource.state else {
+        return Err(Access::not_found(Aggregate::Coupling, resource.stream.id));
+    };
+    Ok(answer::json(StatusCode::OK, coupling::explain(state).to_string()))
+}
+
+/// The resource in the path, of the caller's tenant or of the shared catalogue.
+async fn readable(
+    services: &Services,
+    loopback: Loopback,
+    aggregate: Aggregate,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<Resource, Problem> {
+    let access = Access::of(headers, loopback)?;
+    Params::of(uri)?.finish()?;
+    let id = params::id(uri)?;
+    for tenant in access.readable(aggregate)? {
+        if let Some(resource) = services.query.get(StreamId::new(tenant, aggregate, id)).await? {
+            return Ok(resource);
+        }
+    }
+    Err(Access::not_found(aggregate, id))
+}
+
+/// A resource as readers see it: what its aggregate shows, and what every resource has.
+fn render(resource: &Resource) -> Value {
+    item(&resource.stream, resource, resource.state.status(), resource.state.view())
+}
+
+fn item(stream: &StreamId, resource: &Resource, status: &str, mut fields: Map<String, Value>) -> Value {
+    for (name, value) in [
+        ("id", json!(stream.id)),
+        ("tenant", json!(stream.tenant)),
+        ("version", json!(resource.version)),
+        ("status", json!(status)),
+        ("created_at", json!(time(resource.created_at))),
+        ("updated_at", json!(time(resource.updated_at))),
+    ] {
+        fields.insert(name.to_owned(), value);
+    }
+    Value::Object(fields)
+}
+
+/// RFC 3339 in UTC with microseconds; null for a time that no calendar has.
+pub fn time(micros: Micros) -> Option<String> {
+    jiff::Timestamp::from_microsecond(micros).ok().map(|time| format!("{time:.6}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantId = TenantId(Uuid::from_u128(0xa));
+
+    fn access() -> Access {
+        let mut headers = HeaderMap::new();
+        headers.insert(super::super::access::TENANT_HEADER, TENANT.to_string().parse().unwrap());
+        Access::of(&headers, Loopback(true)).unwrap()
+    }
+
+    fn ask(aggregate: Aggregate, query: &str) -> Result<ListQuery, Problem> {
+        list_query(&access(), aggregate, &format!("/v1/x?{query}").parse().unwrap()).map(|(ask, _)| ask)
+    }
+
+    #[test]
+    fn every_resource_has_the_common_fields_and_no_view_can_overwrite_them() {
+        let stream = StreamId::new(TENANT, Aggregate::Agent, Uuid::from_u128(0xb));
+        let state = AnyState::initial(Aggregate::Agent);
+        let resource = Resource { stream, version: 3, created_at: 0, updated_at: 1_767_225_600_000_001, state };
+        let view = [("name", json!("ada")), ("version", json!("mine"))];
+        let view = view.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let expected = json!({
+            "id": stream.id, "tenant": TENANT, "version": 3, "status": "idle", "name": "ada",
+            "created_at": "1970-01-01T00:00:00.000000Z", "updated_at": "2026-01-01T00:00:00.000001Z",
+        });
+        assert_eq!(item(&stream, &resource, "idle", view), expected);
+    }
+
+    #[test]
+    fn lists_of_catalogued_kinds_reach_the_shared_ones_as_asked() {
+        let reach = |query| ask(Aggregate::McpServer, query).unwrap().reach;
+        assert_eq!(reach(""), Reach::Tenants(vec![TENANT, TenantId::SHARED]));
+        assert_eq!(reach("shared=false"), Reach::Tenants(vec![TENANT]));
+        assert_eq!(reach("shared=only"), Reach::Tenants(vec![TenantId::SHARED]));
+        let problem = ask(Aggregate::Agent, "shared=only").unwrap_err();
+        assert!(problem.detail.contains("known: limit, cursor, id, status"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn the_list_of_tenants_shows_the_callers_own_alone() {
+        assert_eq!(ask(Aggregate::Tenant, "").unwrap().ids, Some(vec![TENANT.0]));
+        let other = format!("id={}", Uuid::from_u128(0xc));
+        assert_eq!(ask(Aggregate::Tenant, &other).unwrap().ids, Some(vec![]));
+    }
+
+    #[test]
+    fn a_cursor_goes_with_its_filters_and_its_tenant() {
+        let uri = |query: &str| format!("/v1/agents?{query}").parse::<Uri>().unwrap();
+        let (_, parts) = list_query(&access(), Aggregate::Agent, &uri("status=idle")).unwrap();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let bytes = [TENANT.0.into_bytes(), [9; 16]].concat();
+        let cursor = cursor::encode(&parts, &bytes);
+        let again = ask(Aggregate::Agent, &format!("status=idle&limit=7&cursor={cursor}")).unwrap();
+        assert_eq!(again.after, Some(Place { tenant: TENANT, id: Uuid::from_bytes([9; 16]) }));
+        assert!(ask(Aggregate::Agent, &format!("status=active&cursor={cursor}")).is_err());
+        assert!(ask(Aggregate::Coupling, &format!("status=idle&cursor={cursor}")).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! The routes: one table, from which the router and the OpenAPI document are made.
+
+use super::access::Loopback;
+use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
+use super::{Services, commands, convenience, health, heartbeat, history, openapi, outcomes, resources};
+use crate::domain::Aggregate;
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use std::sync::Arc;
+use tracing::Instrument;
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    Commands,
+    /// A convenience route: makes this command, for a new stream or for the one in the path.
+    Create(Aggregate, &'static str),
+    Revise(Aggregate, &'static str),
+    Perform(Aggregate, &'static str),
+    List(Aggregate),
+    Get(Aggregate),
+    History(Aggregate),
+    Explain,
+    Heartbeat,
+    Outcome,
+    DeadLetters,
+    Alive,
+    Ready,
+    Metrics,
+    OpenApi,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    Get,
+    Post,
+    Patch,
+}
+
+impl Method {
+    /// As OpenAPI writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Patch => "patch",
+        }
+    }
+
+    fn filter(self) -> MethodFilter {
+        match self {
+            Self::Get => MethodFilter::GET,
+            Self::Post => MethodFilter::POST,
+            Self::Patch => MethodFilter::PATCH,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub method: Method,
+    /// With `{id}` for the only parameter that a path has.
+    pub path: String,
+    pub endpoint: Endpoint,
+}
+
+/// Every route there is.
+pub fn table() -> Vec<Route> {
+    let mut routes = Vec::new();
+    let mut add = |method, path: String, endpoint| routes.push(Route { method, path, endpoint });
+    add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
+    add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
+    add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
+    for aggregate in Aggregate::ALL.iter().copied() {
+        let collection = format!("/v1/{}", aggregate.plural());
+        let item = format!("{collection}/{{id}}");
+        add(Method::Get, collection.clone(), Endpoint::List(aggregate));
+        add(Method::Post, collection, Endpoint::Create(aggregate, convenience::creating(aggregate)));
+        add(Method::Get, item.clone(), Endpoint::Get(aggregate));
+        if let Some(command) = convenience::revising(aggregate) {
+            add(Method::Patch, item.clone(), Endpoint::Revise(aggregate, command));
+        }
+        add(Method::Get, format!("{item}/history"), Endpoint::History(aggregate));
+        for command in aggregate.commands() {
+            let path = format!("{item}/{}", convenience::verb(aggregate, command));
+            add(Method::Post, path, Endpoint::Perform(aggregate, command));
+        }
+    }
+    add(Method::Get, "/v1/couplings/{id}/explain".into(), Endpoint::Explain);
+    add(Method::Post, "/v1/agents/{id}/heartbeat".into(), Endpoint::Heartbeat);
+    add(Method::Get, "/healthz".into(), Endpoint::Alive);
+    add(Method::Get, "/readyz".into(), Endpoint::Ready);
+    add(Method::Get, "/metrics".into(), Endpoint::Metrics);
+    add(Method::Get, "/openapi.json".into(), Endpoint::OpenApi);
+    routes
+}
+
+/// The router over the services. `loopback` says whether only this machine can reach it.
+pub fn router(services: &Arc<Services>, loopback: Loopback) -> Router {
+    let router = table().into_iter().fold(Router::new(), |router, route| {
+        let services = Arc::clone(services);
+        let endpoint = route.endpoint;
+        let handler = move |request: Request| {
+            let services = Arc::clone(&services);
+            // Costs nothing while nobody listens to debug spans.
+            let span = tracing::debug_span!("http", method = %request.method(), path = request.uri().path());
+            async move {
+                serve(&services, loopback, endpoint, request).await.unwrap_or_else(IntoResponse::into_response)
+            }
+            .instrument(span)
+        };
+        router.route(&route.path, on(route.method.filter(), handler))
+    });
+    router
+        .fallback(async || Problem::new(&NO_SUCH_ROUTE, "see /openapi.json for the routes there are"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(&METHOD_NOT_ALLOWED, "use a method of the Allow header; /openapi.json lists them all")
+        })
+}
+
+async fn serve(
+    services: &Services,
+    loopback: Loopback,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<Response, Problem> {
+    match endpoint {
+        Endpoint::Commands => commands::post(services, loopback, request).await,
+        Endpoint::Create(aggregate, command) => {
+            convenience::run(services, loopback, (aggregate, command), true, request).await
+        }
+        Endpoint::Revise(aggregate, command) | Endpoint::Perform(aggregate, command) => {
+            convenience::run(services, loopback, (aggregate, command), false, request).await
+        }
+        Endpoint::List(aggregate) => resources::list(services, loopback, aggregate, request).await,
+        Endpoint::Get(aggregate) => resources::get(services, loopback, aggregate, request).await,
+        Endpoint::History(aggregate) => history::get(services, loopback, aggregate, request).await,
+        Endpoint::Explain => resources::explain(services, loopback, request).await,
+        Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
+        Endpoint::Outcome => outcomes::get(services, loopback, request).await,
+        Endpoint::DeadLetters => outcomes::dead_letters(services, loopback, request).await,
+        Endpoint::Alive => Ok(health::alive()),
+        Endpoint::Ready => health::ready(services),
+        Endpoint::Metrics => Ok(health::metrics(services)),
+        Endpoint::OpenApi => Ok(openapi::document()),
+    }
+}

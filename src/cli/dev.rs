@@ -1,0 +1,214 @@
+//! `agentverse dev`: the whole system in one process, from one folder.
+
+use super::config::SettingsArgs;
+use super::exit::{Error, Exit};
+use super::output;
+use crate::api::{ApiSettings, Services, serve};
+use crate::domain::Aggregate;
+use crate::flow::gateway::Gateway;
+use crate::runtime::catalog::Catalog;
+use crate::runtime::demo;
+use crate::runtime::node::Node;
+use crate::runtime::seed::{self, Tally};
+use crate::runtime::settings::Settings;
+use crate::runtime::telemetry::Telemetry;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Between two turns of the metrics' buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The folder that holds everything; made where there is none
+    #[arg(long, default_value = "./agentverse-data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// Where to serve HTTP: a loopback address
+    #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDRESS")]
+    pub http: SocketAddr,
+    /// Load the built-in catalogue and a demo fleet; a second time changes nothing
+    #[arg(long)]
+    pub demo: bool,
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+}
+
+/// Runs until SIGTERM or Ctrl-C.
+pub fn run(args: Args) -> Result<Exit, Error> {
+    let settings = args.settings.load().map_err(|error| Error::Usage(error.to_string()))?.settings;
+    if !args.http.ip().is_loopback() {
+        let message = format!(
+            "{} is not a loopback address: dev has no keys and no roles yet, so it serves this machine only; use --http 127.0.0.1:PORT",
+            args.http
+        );
+        return Err(Error::Usage(message));
+    }
+    let telemetry = Telemetry::install(&settings).map_err(|error| Error::Usage(error.to_string()))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if settings.worker_threads > 0 {
+        runtime.worker_threads(settings.worker_threads);
+    }
+    let runtime = runtime
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::failed(format!("cannot start the asynchronous runtime: {cause}")))?;
+    runtime.block_on(dev(args, settings, telemetry))
+}
+
+async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exit, Error> {
+    let stop = CancellationToken::new();
+    let signals = tokio::spawn(stop_on_signal(stop.clone())?);
+    let listener = TcpListener::bind(args.http).await.map_err(|cause| {
+        Error::failed(format!("cannot serve on {}: {cause}; choose another with --http", args.http))
+    })?;
+    let address = listener.local_addr().unwrap_or(args.http);
+    let node = Node::start(&args.data, &settings).await.map_err(|error| Error::failed(error.to_string()))?;
+    let services = Arc::new(services(&node, &settings, &telemetry));
+    let serving = tokio::spawn(serve(listener, services, stop.clone()));
+    let upkeep = tokio::spawn(turn_buckets(telemetry, stop.clone()));
+    tracing::info!(%address, data = %args.data.display(), "serving");
+    let seeded = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        seeded = load(&node.gateway, &args, address) => seeded,
+    };
+    if let Err(error) = &seeded {
+        tracing::error!(%error, "the catalogue could not be loaded");
+        stop.cancel();
+    }
+    stop.cancelled().await;
+    tracing::info!("stopping: finishing what is under way");
+    if let Ok(Err(error)) = serving.await {
+        tracing::error!(%error, "the HTTP server ended with an error");
+    }
+    let stopped = tokio::time::timeout(Duration::from_millis(settings.shutdown_ms_max), node.stop()).await;
+    upkeep.abort();
+    signals.abort();
+    seeded?;
+    match stopped {
+        Ok(Ok(())) => Ok(Exit::Done),
+        Ok(Err(error)) => Err(Error::failed(error.to_string())),
+        Err(_) => Err(Error::failed(
+            "the shutdown took longer than shutdown_ms_max; accepted commands are kept and are decided at the next start",
+        )),
+    }
+}
+
+fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
+    let failed = |cause: std::io::Error| Error::failed(format!("cannot listen for signals: {cause}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    })
+}
+
+async fn turn_buckets(telemetry: Telemetry, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(UPKEEP) => telemetry.upkeep(),
+        }
+    }
+}
+
+fn services(node: &Node, settings: &Settings, telemetry: &Telemetry) -> Services {
+    let telemetry = telemetry.clone();
+    Services {
+        gateway: node.gateway.clone(),
+        query: node.query.clone(),
+        heartbeats: node.leases.clone(),
+        readiness: Arc::new(node.readiness()),
+        metrics: Arc::new(move || telemetry.render()),
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place where a command that came without an id gets one"
+        )]
+        ids: Arc::new(Uuid::now_v7),
+        settings: ApiSettings {
+            body_bytes_max: settings.http_body_bytes_max,
+            body_timeout: Duration::from_millis(settings.http_body_ms_max),
+            header_timeout: Duration::from_millis(settings.http_header_ms_max),
+            commands_max: settings.http_batch_max,
+            wait_timeout: Duration::from_millis(settings.http_wait_ms_default),
+            wait_timeout_max: Duration::from_millis(settings.http_wait_ms_max),
+            connections_max: settings.http_connections_max,
+            drain_timeout: Duration::from_millis(settings.shutdown_ms_max),
+        },
+    }
+}
+
+/// Loads the templates, which everybody gets, or the whole demo.
+async fn load(gateway: &Gateway, args: &Args, address: SocketAddr) -> Result<(), Error> {
+    let catalog = Catalog::built_in().map_err(|error| Error::failed(error.to_string()))?;
+    let failed = |error: crate::ports::topic::Error| Error::failed(error.to_string());
+    if !args.demo {
+        let templates = catalog
+            .commands()
+            .into_iter()
+            .filter(|(envelope, _)| envelope.stream.aggregate == Aggregate::AgentTemplate)
+            .collect();
+        seed::send(gateway, templates, &mut Tally::default(), |_| {}).await.map_err(failed)?;
+        eprintln!("AgentVerse serves http://{address} from {}. Ctrl-C ends it.", args.data.display());
+        return Ok(());
+    }
+    let mut tallies = Vec::with_capacity(demo::STAGE_COUNT);
+    let bar = ProgressBar::new(0).with_style(style());
+    for stage in demo::stages(catalog) {
+        let mut tally = Tally::default();
+        bar.set_message(stage.name);
+        bar.inc_length(stage.commands.len() as u64);
+        seed::send(gateway, stage.commands, &mut tally, |count| bar.inc(count as u64)).await.map_err(failed)?;
+        tallies.push((stage.name, tally));
+    }
+    bar.finish_and_clear();
+    summary(&tallies, args, address)
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:32} {wide_bar} {pos}/{len} {per_sec} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// What the demo did, and what to look at next.
+fn summary(tallies: &[(&'static str, Tally)], args: &Args, address: SocketAddr) -> Result<(), Error> {
+    let mut table = output::table(["STAGE", "APPLIED", "REFUSED", "OTHER"]);
+    let mut reasons = std::collections::BTreeMap::<&str, usize>::new();
+    for (stage, tally) in tallies {
+        let other = tally.dead_lettered + tally.undecided;
+        table.add_row([stage.to_string(), tally.applied.to_string(), tally.refused.to_string(), other.to_string()]);
+        for (code, count) in &tally.reasons {
+            *reasons.entry(code).or_default() += count;
+        }
+    }
+    output::line(&table)?;
+    if !reasons.is_empty() {
+        let mut table = output::table(["REFUSED BECAUSE", "COMMANDS"]);
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(code, count)| (std::cmp::Reverse(*count), *code));
+        for (code, count) in reasons {
+            table.add_row([code.to_owned(), count.to_string()]);
+        }
+        output::line(&table)?;
+    }
+    output::line(format!(
+        "Serving http://{address} from {}. Ctrl-C ends it; a second start changes nothing.\n\n\
+         Look around:\n  \
+         curl -s http://{address}/v1/tenants | head -c 600\n  \
+         agentverse list tenants\n  \
+         agentverse list couplings --tenant <ID> --filter status=refused\n  \
+         agentverse explain <COUPLING> --tenant <ID>",
+        args.data.display()
+    ))?;
+    Ok(())
+}

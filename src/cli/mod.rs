@@ -1,0 +1,179 @@
+//! The command line: one subcommand, one file.
+//!
+//! `send`, `get`, `list`, `history`, `explain` and `load` are clients: they speak HTTP to a running system and know
+//! nothing else about it. What they print is a table for people, or JSON with `--output json`; what a script needs to
+//! know is in the exit code ([`exit::Exit`]).
+
+pub mod check;
+pub mod client;
+mod completions;
+pub mod config;
+pub mod dev;
+pub mod exit;
+mod explain;
+mod get;
+mod history;
+mod kind;
+mod list;
+pub mod load;
+pub mod output;
+mod pages;
+mod send;
+#[cfg(test)]
+mod stub;
+pub mod url;
+
+use clap::{Parser, Subcommand};
+use exit::{Error, Exit};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// An event-sourced streaming coupling pipeline for very large fleets of AI agents.
+#[derive(Debug, Parser)]
+#[command(name = "agentverse", version, propagate_version = true, after_help = exit::EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole system in one process, from one folder
+    Dev(dev::Args),
+    /// Send commands from a file of JSON lines
+    #[command(after_help = exit::EXIT_CODES)]
+    Send(send::Args),
+    /// Show one resource
+    #[command(after_help = exit::EXIT_CODES)]
+    Get(get::Args),
+    /// List resources
+    #[command(after_help = exit::EXIT_CODES)]
+    List(list::Args),
+    /// Show what happened to one resource, oldest first
+    #[command(after_help = exit::EXIT_CODES)]
+    History(history::Args),
+    /// Show why a coupling was established or refused
+    #[command(after_help = exit::EXIT_CODES)]
+    Explain(explain::Args),
+    /// Drive a running system and measure it
+    #[command(after_help = exit::EXIT_CODES)]
+    Load(load::Args),
+    /// Show the settings in force, and where each comes from
+    Config(config::Args),
+    /// Check a data folder
+    #[command(after_help = exit::EXIT_CODES)]
+    Check(check::Args),
+    /// Print the completion script of a shell
+    Completions(completions::Args),
+}
+
+/// Where the server is and how to show what it says; the options of every client command.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Remote {
+    /// Base URL of the server
+    #[arg(long, env = "AGENTVERSE_URL", default_value = "http://127.0.0.1:7400", value_name = "URL")]
+    pub url: url::BaseUrl,
+    /// The tenant to act for: a UUID, or `shared` for the catalogue that all tenants share
+    #[arg(long, env = "AGENTVERSE_TENANT", value_name = "UUID", value_parser = parse_tenant)]
+    pub tenant: Option<Uuid>,
+    /// How long one exchange with the server may take, in seconds
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: f64,
+    /// How to show the result
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: output::Format,
+}
+
+impl Remote {
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs_f64(self.timeout)
+    }
+
+    /// The tenant, for requests that cannot do without one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when none was named.
+    pub fn tenant(&self) -> Result<Uuid, Error> {
+        self.tenant.ok_or_else(|| Error::Usage("name the tenant with --tenant UUID or AGENTVERSE_TENANT".into()))
+    }
+}
+
+fn parse_tenant(text: &str) -> Result<Uuid, String> {
+    if text == "shared" {
+        return Ok(Uuid::nil());
+    }
+    Uuid::parse_str(text).map_err(|cause| format!("{cause}; a tenant is a UUID, or `shared`"))
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("give a number of seconds from 0.001 to 86400".into()),
+    }
+}
+
+/// Runs the command, tells on standard error what went wrong, and returns the code to leave with.
+pub fn run(cli: Cli) -> Exit {
+    let result = match cli.command {
+        Command::Dev(args) => dev::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Get(args) => get::run(args),
+        Command::List(args) => list::run(args),
+        Command::History(args) => history::run(args),
+        Command::Explain(args) => explain::run(args),
+        Command::Load(args) => load::run(args),
+        Command::Config(args) => config::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        if !error.is_silent() {
+            eprintln!("agentverse: {error}");
+        }
+        error.exit()
+    })
+}
+
+/// Runs a client command: one thread is enough for one connection.
+fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| Error::failed(format!("cannot start the asynchronous runtime: {cause}")))?;
+    runtime.block_on(work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_documents_the_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(help.contains("Exit codes:"), "{help}");
+    }
+
+    #[test]
+    fn a_tenant_is_a_uuid_or_the_shared_catalogue() {
+        assert_eq!(parse_tenant("shared"), Ok(Uuid::nil()));
+        assert_eq!(
+            parse_tenant("67e55044-10b1-426f-9247-bb680e5fe0c8"),
+            Ok(Uuid::from_u128(0x67e55044_10b1_426f_9247_bb680e5fe0c8))
+        );
+        assert!(parse_tenant("acme").unwrap_err().contains("`shared`"));
+    }
+
+    #[test]
+    fn times_out_of_range_are_refused() {
+        assert_eq!(parse_seconds("0.5"), Ok(0.5));
+        for text in ["0", "-1", "nan", "inf", "1e9", "x"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The template as the read side shows it.
+
+use super::*;
+use serde_json::{Map, Value};
+
+pub fn status(state: &State) -> &'static str {
+    match state.status {
+        Status::Absent => "absent",
+        Status::Active => "active",
+        Status::Retired => "retired",
+    }
+}
+
+/// All fields of the definition, and `reason`.
+pub fn view(state: &State) -> Map<String, Value> {
+    let mut view = match serde_json::to_value(&state.definition) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    view.insert("reason".to_owned(), Value::from(state.reason.as_str()));
+    view
+}
+
+pub const FILTERS: &[&str] = &["name", "category", "role", "skill", "domain"];
+
+pub fn facet(state: &State, filter: &str) -> Vec<String> {
+    let definition = &state.definition;
+    match filter {
+        "name" => vec![definition.name.clone()],
+        "category" => vec![definition.category.clone()],
+        "role" => vec![definition.role.clone()],
+        "skill" => definition.skills.clone(),
+        "domain" => definition.domains.clone(),
+        _ => Vec::new(),
+    }
+}

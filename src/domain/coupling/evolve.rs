@@ -1,0 +1,55 @@
+use super::*;
+
+pub fn evolve(state: &mut State, event: &Event) {
+    match event {
+        Event::CouplingEstablished(event) => {
+            state.status = Status::Active;
+            state.request = event.request.clone();
+            state.mcp_server_tenant_id = event.mcp_server_tenant_id;
+            state.binding = Some(event.binding.clone());
+            state.assessment = Some(event.assessment.clone());
+            state.reasons.clear();
+        }
+        Event::CouplingRefused(event) => {
+            state.status = Status::Refused;
+            state.request = event.request.clone();
+            state.reasons = event.reasons.clone();
+            state.assessment = Some(event.assessment.clone());
+        }
+        Event::CouplingRebound(event) => {
+            state.binding = Some(event.binding.clone());
+            state.assessment = Some(event.assessment.clone());
+            state.reason = event.reason.clone();
+        }
+        Event::CouplingSuspended(event) => {
+            if let Err(place) = state.holds.binary_search(&event.hold) {
+                state.holds.insert(place, event.hold);
+            }
+            state.status = Status::Suspended;
+            state.reason = event.reason.clone();
+            if event.hold == Hold::Provider {
+                state.failed_search = event.assessment.clone();
+            }
+        }
+        Event::CouplingResumed(event) => {
+            state.holds.retain(|hold| *hold != event.hold);
+            if event.hold == Hold::Provider {
+                state.failed_search = None;
+            }
+            if state.holds.is_empty() {
+                state.status = Status::Active;
+                state.reason.clear();
+            }
+        }
+        Event::CouplingEnded(event) => {
+            state.status = Status::Ended;
+            state.reason = event.reason.clone();
+            state.holds.clear();
+        }
+    }
+}
+
+/// A refused coupling is not terminal: a new command may try again.
+pub fn is_terminal(state: &State) -> bool {
+    state.status == Status::Ended
+}

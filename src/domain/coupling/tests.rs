@@ -1,0 +1,9 @@
+mod choice;
+mod fixtures;
+mod golden;
+mod moves;
+mod races;
+mod request;
+mod rules;
+mod score;
+mod shown;

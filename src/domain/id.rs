@@ -1,0 +1,182 @@
+//! Typed ids, and the arithmetic that makes one id from another.
+//!
+//! Every id that the system makes itself is a function of something already recorded, so that a retry, a replay and a
+//! second processor arrive at the same one.
+
+use super::Aggregate;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// A company. The nil UUID is the shared catalogue, whose servers, providers and templates every tenant may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TenantId(pub Uuid);
+
+impl TenantId {
+    /// The shared catalogue.
+    pub const SHARED: TenantId = TenantId(Uuid::nil());
+
+    pub fn is_shared(self) -> bool {
+        self.0.is_nil()
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for TenantId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(TenantId)
+    }
+}
+
+/// One aggregate instance: the unit of consistency.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StreamId {
+    pub tenant: TenantId,
+    pub aggregate: Aggregate,
+    pub id: Uuid,
+}
+
+impl StreamId {
+    pub fn new(tenant: TenantId, aggregate: Aggregate, id: Uuid) -> Self {
+        Self { tenant, aggregate, id }
+    }
+
+    /// The log that holds this stream for ever, given the partition count that its fleet was created with.
+    pub fn log(&self, partitions: u16) -> LogId {
+        LogId { aggregate: self.aggregate, partition: partition_of(self.id, partitions) }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.tenant, self.aggregate.name(), self.id)
+    }
+}
+
+/// One log: a partition of an aggregate's command topic and the records that its commands became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogId {
+    pub aggregate: Aggregate,
+    pub partition: u16,
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.aggregate.name(), self.partition)
+    }
+}
+
+/// The partition of a stream: `(murmur2(UTF-8 of the lower-case UUID) & 0x7fffffff) mod partitions`, which is what
+/// Kafka's Java client and librdkafka's `murmur2_random` compute for the same key.
+pub fn partition_of(id: Uuid, partitions: u16) -> u16 {
+    let mut text = [0u8; uuid::fmt::Hyphenated::LENGTH];
+    id.hyphenated().encode_lower(&mut text);
+    ((murmur2(&text) & 0x7fff_ffff) % u32::from(partitions)) as u16
+}
+
+/// Kafka's murmur2 (32 bit, seed 0x9747b28c): `org.apache.kafka.common.utils.Utils.murmur2`.
+pub fn murmur2(data: &[u8]) -> u32 {
+    const M: u32 = 0x5bd1_e995;
+    let mut h: u32 = 0x9747_b28c ^ data.len() as u32;
+    let mut words = data.chunks_exact(4);
+    for word in &mut words {
+        let mut k = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+        k = k.wrapping_mul(M);
+        k ^= k >> 24;
+        h = h.wrapping_mul(M) ^ k.wrapping_mul(M);
+    }
+    let rest = words.remainder();
+    if !rest.is_empty() {
+        for (shift, byte) in rest.iter().enumerate() {
+            h ^= u32::from(*byte) << (8 * shift);
+        }
+        h = h.wrapping_mul(M);
+    }
+    h ^= h >> 13;
+    h = h.wrapping_mul(M);
+    h ^ (h >> 15)
+}
+
+/// The identity of a producer's command: its id where that is a UUID, else `uuid5(tenant, source ‖ 0 ‖ id)`.
+///
+/// Version 8 is kept for commands that the system gives itself ([`reaction_command_id`]): an outside id of that version
+/// is hashed like any other text, so that no producer can write into that namespace.
+pub fn command_id(tenant: TenantId, source: &str, id: &str) -> Uuid {
+    match Uuid::parse_str(id) {
+        Ok(uuid) if uuid.get_version_num() != 8 && !uuid.is_nil() => uuid,
+        _ => {
+            let mut name = Vec::with_capacity(source.len() + 1 + id.len());
+            name.extend_from_slice(source.as_bytes());
+            name.push(0);
+            name.extend_from_slice(id.as_bytes());
+            Uuid::new_v5(&tenant.0, &name)
+        }
+    }
+}
+
+/// The subject of a command that named none: made from the command id, so that a retry meets its first try.
+pub fn generated_subject(command_id: Uuid) -> Uuid {
+    Uuid::new_v5(&command_id, b"subject")
+}
+
+/// `uuid5(command_id, index)`: the id of the `index`th record that a command became.
+pub fn event_id(command_id: Uuid, index: u16) -> Uuid {
+    Uuid::new_v5(&command_id, &index.to_be_bytes())
+}
+
+/// The id of a follow-up command: a version 8 UUID over (event, reaction, target stream).
+pub fn reaction_command_id(event: Uuid, reaction: &str, target: &StreamId) -> Uuid {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(event.as_bytes());
+    hasher.update(reaction.as_bytes());
+    hasher.update(&[0]);
+    hasher.update(target.tenant.0.as_bytes());
+    hasher.update(target.aggregate.name().as_bytes());
+    hasher.update(target.id.as_bytes());
+    let mut bytes = [0u8; 16];
+    bytes.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn murmur2_agrees_with_kafka() {
+        // Values from Kafka's own UtilsTest.testMurmur2.
+        for (text, hash) in [
+            ("21", -973932308i32),
+            ("foobar", -790332482),
+            ("a-little-bit-long-string", -985981536),
+            ("a-little-bit-longer-string", -1486304829),
+            ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
+            ("abc", 479470107),
+        ] {
+            assert_eq!(murmur2(text.as_bytes()) as i32, hash, "{text}");
+        }
+    }
+
+    #[test]
+    fn producers_cannot_write_into_the_reaction_namespace() {
+        let stream = StreamId::new(TenantId::SHARED, Aggregate::Agent, Uuid::from_u128(7));
+        let ours = reaction_command_id(Uuid::from_u128(1), "end", &stream);
+        assert_eq!(ours.get_version_num(), 8);
+        assert_ne!(command_id(TenantId::SHARED, "x", &ours.to_string()), ours);
+    }
+
+    #[test]
+    fn an_id_that_is_a_uuid_is_kept_and_any_other_is_hashed_with_its_source() {
+        let uuid = Uuid::from_u128(0x1234_5678_9abc_4def_8000_0000_0000_0001);
+        assert_eq!(command_id(TenantId::SHARED, "a", &uuid.to_string()), uuid);
+        assert_ne!(command_id(TenantId::SHARED, "a", "1"), command_id(TenantId::SHARED, "b", "1"));
+    }
+}

@@ -1,0 +1,34 @@
+//! The domain: pure deciders.
+//!
+//! Architecture invariant: nothing in here is async, reads a clock, draws a random number, does I/O or logs. Time and
+//! ids come with the arguments; what is decided depends on nothing else. That is what makes a replay decide as the live
+//! system did.
+
+pub mod checks;
+pub mod common;
+pub mod decider;
+pub mod envelope;
+#[cfg(test)]
+pub mod golden;
+pub mod id;
+pub mod personal;
+pub mod record;
+#[cfg(test)]
+pub mod spec;
+pub mod wire;
+
+mod aggregates;
+
+pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, World};
+pub use envelope::{Envelope, EventMeta, Micros};
+pub use id::{LogId, StreamId, TenantId};
+
+aggregates::aggregates! {
+    // folder        type           name              plural in URLs
+    tenant:         Tenant,        "tenant",         "tenants";
+    agent_template: AgentTemplate, "agent_template", "agent-templates";
+    agent:          Agent,         "agent",          "agents";
+    mcp_server:     McpServer,     "mcp_server",     "mcp-servers";
+    llm_provider:   LlmProvider,   "llm_provider",   "llm-providers";
+    coupling:       Coupling,      "coupling",       "couplings";
+}

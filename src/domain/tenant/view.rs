@@ -1,0 +1,38 @@
+//! The tenant as the read side shows it.
+
+use super::*;
+use serde_json::{Map, Value, json};
+
+pub fn status(state: &State) -> &'static str {
+    match state.status {
+        Status::Absent => "absent",
+        Status::Active => "active",
+        Status::Suspended => "suspended",
+        Status::Closed => "closed",
+    }
+}
+
+/// `coupling_threshold` is the effective one; `projects` is keyed by name.
+pub fn view(state: &State) -> Map<String, Value> {
+    let threshold = state.coupling_threshold.unwrap_or(COUPLING_THRESHOLD_DEFAULT);
+    Map::from_iter([
+        ("name".to_owned(), json!(state.name)),
+        ("region".to_owned(), json!(state.region)),
+        ("tier".to_owned(), json!(state.tier)),
+        ("monthly_budget_micro_usd".to_owned(), json!(state.monthly_budget_micro_usd)),
+        ("coupling_threshold".to_owned(), json!(threshold)),
+        ("reason".to_owned(), json!(state.reason)),
+        ("projects".to_owned(), json!(state.projects)),
+    ])
+}
+
+pub const FILTERS: &[&str] = &["region", "tier", "name"];
+
+pub fn facet(state: &State, filter: &str) -> Vec<String> {
+    match filter {
+        "region" => vec![state.region.clone()],
+        "tier" => vec![state.tier.name().to_owned()],
+        "name" => vec![state.name.clone()],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,40 @@
+//! Append: the records of a batch go into the log by one compare-and-set, with what rides on it.
+
+use crate::flow::decide::Decisions;
+use crate::ports::Journal;
+use crate::ports::journal::{Batch, Error, LogState};
+
+/// Appends a decided batch and moves `state` on to where the log then stands.
+///
+/// # Errors
+/// As the journal gives them. `state` is then as it was, and must be claimed again before anything else is appended.
+pub async fn append(
+    journal: &dyn Journal,
+    state: &mut LogState,
+    decisions: &mut Decisions,
+    consumed: u64,
+    derived_to: u64,
+) -> Result<(), Error> {
+    let records = std::mem::take(&mut decisions.bytes);
+    let count = records.len() as u64;
+    let batch = Batch {
+        log: decisions.log,
+        epoch: state.epoch,
+        previous_hash: state.head_hash,
+        head_hash: decisions.head_hash,
+        first_position: decisions.first_position,
+        records,
+        recorded_at: decisions.recorded_at,
+        consumed,
+        derived_to,
+    };
+    journal.append(batch).await?;
+    state.head += count;
+    state.head_hash = decisions.head_hash;
+    if count > 0 {
+        state.recorded_at = decisions.recorded_at;
+    }
+    state.consumed = consumed;
+    state.derived_to = derived_to;
+    Ok(())
+}

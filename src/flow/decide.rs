@@ -1,0 +1,298 @@
+//! Decide: a batch of commands of one log becomes records.
+//!
+//! Each command is decided on the state that the ones before it leave, so that a batch decides as its commands would one
+//! by one. Nothing here writes: what comes out is sent as one compare-and-set, or thrown away and decided again.
+
+use crate::domain::record::{Hash, Record, RecordKind, chain};
+use crate::domain::{AnyEvent, AnyState, Context, Decision, Envelope, LogId, Micros, Rejection, StreamId, World};
+use crate::flow::world::Sight;
+use crate::ports::index::{Head, Known};
+use crate::ports::journal::{Decided, EdgeChange, Recorded};
+use crate::ports::topic::{Accepted, DeadLetter};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// What a batch of commands becomes.
+pub struct Decisions {
+    pub log: LogId,
+    pub first_position: u64,
+    /// Canonical bytes and hash, as the journal takes them.
+    pub bytes: Vec<(Vec<u8>, Hash)>,
+    pub records: Vec<Recorded>,
+    pub head_hash: Hash,
+    pub recorded_at: Micros,
+    /// Known commands that came again: they get their first outcome.
+    pub repeated: Vec<Repeated>,
+    /// Commands that end without a record of their own.
+    pub letters: Vec<(DeadLetter, Option<Repeated>)>,
+    /// The heads that the batch leaves, for those that are decided next.
+    pub heads: HashMap<StreamId, Arc<Head>>,
+}
+
+/// A command that is known already, or whose id is.
+#[derive(Clone, Copy, Debug)]
+pub struct Repeated {
+    pub command_id: uuid::Uuid,
+    pub digest: u64,
+    /// Position of the record that tells the outcome of the first; 0 where there is none.
+    pub position: u64,
+}
+
+/// A stream while a batch is decided.
+struct Live {
+    head: Arc<Head>,
+    state: AnyState,
+}
+
+/// Decides one batch.
+pub struct BatchDecider<'a> {
+    sight: &'a mut Sight,
+    live: HashMap<StreamId, Live>,
+    out: Decisions,
+}
+
+impl<'a> BatchDecider<'a> {
+    /// `head` and `head_hash` are where the log stands; `recorded_at` is the time of the whole batch.
+    pub fn new(log: LogId, head: u64, head_hash: Hash, recorded_at: Micros, sight: &'a mut Sight) -> Self {
+        let out = Decisions {
+            log,
+            first_position: head + 1,
+            bytes: Vec::new(),
+            records: Vec::new(),
+            head_hash,
+            recorded_at,
+            repeated: Vec::new(),
+            letters: Vec::new(),
+            heads: HashMap::new(),
+        };
+        Self { sight, live: HashMap::new(), out }
+    }
+
+    /// Bytes of the records so far.
+    pub fn bytes(&self) -> usize {
+        self.out.bytes.iter().map(|(bytes, _)| bytes.len()).sum()
+    }
+
+    /// Decides one command. `head` is the stream's, as the processor knows it; `displaced` its id row, where the head
+    /// does not carry all ids any more.
+    ///
+    /// # Errors
+    /// When the world that the decision wants to see cannot be read: nothing of this command is in the batch then.
+    pub async fn command(
+        &mut self,
+        accepted: &Accepted,
+        head: &Arc<Head>,
+        displaced: Option<Known>,
+    ) -> Result<(), crate::ports::index::Error> {
+        let stream = accepted.envelope.stream;
+        if !self.live.contains_key(&stream) {
+            let state = head.state_of(stream.aggregate)?;
+            self.live.insert(stream, Live { head: head.clone(), state });
+        }
+        let live = &self.live[&stream];
+        let command_id = accepted.envelope.command_id;
+        let known = live.head.known.iter().find(|known| known.command_id == command_id).copied().or(displaced);
+        if let Some(known) = known {
+            self.known(accepted, known);
+            return Ok(());
+        }
+        let lookups = live.state.lookups(&accepted.command, &accepted.envelope);
+        let world = self.sight.world(&lookups).await?;
+        self.decide(accepted, &world);
+        Ok(())
+    }
+
+    /// A command whose id is known: a retry gets the first outcome, an impostor is buried.
+    fn known(&mut self, accepted: &Accepted, known: Known) {
+        let repeated =
+            Repeated { command_id: accepted.envelope.command_id, digest: accepted.digest, position: known.position };
+        if known.digest == accepted.digest {
+            self.out.repeated.push(repeated);
+            return;
+        }
+        let letter = self.letter(accepted, "id_reused", "this command id was used before with other content");
+        self.out.letters.push((letter, Some(Repeated { position: 0, ..repeated })));
+    }
+
+    fn decide(&mut self, accepted: &Accepted, world: &World) {
+        let stream = accepted.envelope.stream;
+        let Some(live) = self.live.get(&stream) else { return };
+        let context =
+            Context { now: self.out.recorded_at, envelope: &accepted.envelope, version: live.head.version, world };
+        // A decider that panics must not take the commands behind it along: the one that did it is buried.
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            check_version(&accepted.envelope, live.head.version)?;
+            live.state.decide(&accepted.command, &context)
+        }));
+        let decision = match decided {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(rejection)) => Decision { events: Vec::new(), refusal: Some(rejection) },
+            Err(_) => return self.poisonous(accepted, "deciding this command panicked; see the log of the process"),
+        };
+        if let Err(cause) = self.record(accepted, decision) {
+            self.poisonous(accepted, &cause);
+        }
+    }
+
+    /// Buries a command, and tells whoever waits for it.
+    fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
+        let letter = self.letter(accepted, "poisonous", cause);
+        let repeated = Repeated { command_id: accepted.envelope.command_id, digest: accepted.digest, position: 0 };
+        self.out.letters.push((letter, Some(repeated)));
+    }
+
+    /// Turns a decision into records.
+    fn record(&mut self, accepted: &Accepted, decision: Decision<AnyEvent>) -> Result<(), String> {
+        let stream = accepted.envelope.stream;
+        let Some(live) = self.live.get_mut(&stream) else { return Err("the stream is not loaded".into()) };
+        let made = make_records(
+            accepted,
+            &live.head,
+            decision,
+            self.out.first_position + self.out.records.len() as u64,
+            self.out.recorded_at,
+        )?;
+        let before = live.state.depends_on(&stream);
+        let mut head = live.head.clone();
+        let mut state = live.head.state.clone();
+        if made.iter().any(|(record, _)| record.kind == RecordKind::Event) {
+            for (record, event) in &made {
+                if let Some(event) = event {
+                    live.state.evolve(event, &record.meta());
+                }
+            }
+            state = live.state.to_blob().map_err(|error| error.to_string())?.into();
+        }
+        let mut displaced = None;
+        for (record, _) in &made {
+            let (next, gone) = head.after(record, state.clone());
+            head = Arc::new(next);
+            displaced = displaced.or(gone);
+        }
+        let mut edges = edge_changes(&stream, &before, &live.state.depends_on(&stream));
+        live.head = head.clone();
+        self.out.heads.insert(stream, head.clone());
+        for (record, event) in made {
+            let mut bytes = Vec::with_capacity(256 + record.payload.len());
+            record.encode(&mut bytes);
+            let hash = chain(&self.out.head_hash, &bytes);
+            self.out.head_hash = hash;
+            self.out.bytes.push((bytes, hash));
+            let edges = if record.last { std::mem::take(&mut edges) } else { Vec::new() };
+            let displaced = displaced.filter(|_| record.last);
+            let decided = Decided { event: event.map(Arc::new), head: head.clone(), edges, displaced };
+            self.out.records.push(Recorded { record, hash, decided: Some(decided) });
+        }
+        Ok(())
+    }
+
+    fn letter(&self, accepted: &Accepted, code: &str, cause: &str) -> DeadLetter {
+        dead_letter(self.out.log, accepted, code, cause, self.out.recorded_at)
+    }
+
+    pub fn finish(self) -> Decisions {
+        self.out
+    }
+}
+
+/// A dead letter of a command that was read.
+pub fn dead_letter(log: LogId, accepted: &Accepted, code: &str, cause: &str, buried_at: Micros) -> DeadLetter {
+    let envelope = &accepted.envelope;
+    let mut headers = vec![
+        ("ce_id".to_owned(), envelope.command_id.to_string()),
+        ("ce_source".to_owned(), envelope.source.clone()),
+        ("ce_type".to_owned(), format!("{}.{}", log.aggregate.name(), accepted.command.name())),
+        ("ce_subject".to_owned(), envelope.stream.id.to_string()),
+        ("ce_tenantid".to_owned(), envelope.stream.tenant.to_string()),
+    ];
+    headers.extend(envelope.correlation.clone().map(|value| ("ce_correlationid".to_owned(), value)));
+    headers.extend(envelope.causation.clone().map(|value| ("ce_causationid".to_owned(), value)));
+    DeadLetter {
+        topic: format!("agentverse.{}.commands.v1", log.aggregate.name()),
+        partition: log.partition,
+        offset: 0,
+        command_id: Some(envelope.command_id),
+        stream: Some(envelope.stream),
+        code: code.into(),
+        cause: cause.into(),
+        buried_at,
+        headers,
+        bytes: accepted.payload.clone(),
+    }
+}
+
+fn check_version(envelope: &Envelope, version: u64) -> Result<(), Rejection> {
+    match envelope.expected_version {
+        Some(expected) if expected != version => Err(Rejection::new(
+            "version_mismatch",
+            format!("the stream is at version {version}, not {expected}; read it again and decide anew"),
+        )
+        .with("expected", expected)
+        .with("actual", version)),
+        _ => Ok(()),
+    }
+}
+
+/// The records of one command: its events, then a refusal where it was refused, or the fact that nothing changed.
+fn make_records(
+    accepted: &Accepted,
+    head: &Head,
+    decision: Decision<AnyEvent>,
+    first_position: u64,
+    recorded_at: Micros,
+) -> Result<Vec<(Record, Option<AnyEvent>)>, String> {
+    let aggregate = accepted.envelope.stream.aggregate;
+    let mut records: Vec<(Record, Option<AnyEvent>)> = Vec::with_capacity(decision.events.len() + 1);
+    let mut previous = head.position;
+    let mut version = head.version;
+    let mut push = |kind: RecordKind, schema: &str, fingerprint: u64, payload: Vec<u8>, event: Option<AnyEvent>| {
+        let step = records.len() as u64;
+        version += u64::from(kind == RecordKind::Event);
+        let record = Record {
+            position: first_position + step,
+            version,
+            previous,
+            kind,
+            index: step as u16,
+            last: false,
+            recorded_at,
+            command_digest: accepted.digest,
+            envelope: accepted.envelope.clone(),
+            schema: schema.to_owned(),
+            fingerprint,
+            payload,
+        };
+        previous = record.position;
+        records.push((record, event));
+    };
+    let unchanged = decision.events.is_empty() && decision.refusal.is_none();
+    for event in decision.events {
+        let name = event.name();
+        let codec = aggregate.codec(name).ok_or_else(|| format!("{name} has no schema"))?;
+        let mut payload = Vec::with_capacity(256);
+        event.encode(&mut payload).map_err(|error| error.to_string())?;
+        push(RecordKind::Event, name, codec.fingerprint, payload, Some(event));
+    }
+    if let Some(refusal) = decision.refusal {
+        let payload = serde_json::to_vec(&refusal).map_err(|error| error.to_string())?;
+        push(RecordKind::Refusal, REFUSAL_SCHEMA, 0, payload, None);
+    } else if unchanged {
+        push(RecordKind::Unchanged, "", 0, Vec::new(), None);
+    }
+    if let Some((record, _)) = records.last_mut() {
+        record.last = true;
+    }
+    Ok(records)
+}
+
+/// Schema name of a refusal's payload, which is a [`Rejection`] as JSON (fingerprint 0): it has to be readable by
+/// programs that know no schema of its aggregate.
+pub const REFUSAL_SCHEMA: &str = "Refusal";
+
+/// What came and what went between two sets of dependencies.
+pub fn edge_changes(stream: &StreamId, before: &[StreamId], after: &[StreamId]) -> Vec<EdgeChange> {
+    let gone = before.iter().filter(|from| !after.contains(from)).map(|from| (*from, false));
+    let come = after.iter().filter(|from| !before.contains(from)).map(|from| (*from, true));
+    gone.chain(come).map(|(from, present)| EdgeChange { from, to: *stream, present }).collect()
+}

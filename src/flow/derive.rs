@@ -1,0 +1,279 @@
+//! Derive: what follows from the records of one log, in position order: index rows → published events → outcomes →
+//! reactions.
+//!
+//! Every step can be done any number of times with the same result, so taking over after a crash is the normal path: go
+//! on from `derived_to`. The records come from memory, or from the log; [`fold`] makes the second look like the first.
+
+use crate::domain::record::{Record, RecordKind};
+use crate::domain::{AnyEvent, AnyState, LogId, Rejection, StreamId};
+use crate::flow::decide::{Repeated, edge_changes};
+use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
+use crate::flow::react::Reactor;
+use crate::metrics::{Stopwatch, handles};
+use crate::ports::index::{Head, IndexRows};
+use crate::ports::journal::{Decided, Recorded};
+use crate::ports::{Index, Journal, Topics};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Journal(#[from] crate::ports::journal::Error),
+    #[error(transparent)]
+    Index(#[from] crate::ports::index::Error),
+    #[error(transparent)]
+    Topic(#[from] crate::ports::topic::Error),
+    #[error(transparent)]
+    React(#[from] crate::flow::react::Error),
+    #[error("record {position} of log {log} cannot be read: {cause}")]
+    Payload { log: LogId, position: u64, cause: String },
+}
+
+/// How far a log is derived; shared between its processor and its deriver.
+#[derive(Default)]
+pub struct Marks {
+    /// Up to here index rows are acknowledged: heads need no pin any more.
+    pub indexed_to: AtomicU64,
+    /// Up to here everything is: what the next append carries.
+    pub derived_to: AtomicU64,
+}
+
+/// One batch for the deriver.
+pub struct Derivation {
+    pub records: Vec<Recorded>,
+    /// Commands that came again, or under a used id: told once what they rest on is indexed.
+    pub repeated: Vec<Repeated>,
+}
+
+/// The deriver of one log.
+pub struct Deriver {
+    pub log: LogId,
+    pub index: Arc<dyn Index>,
+    pub journal: Arc<dyn Journal>,
+    pub topics: Arc<dyn Topics>,
+    pub hub: Arc<OutcomeHub>,
+    pub reactor: Reactor,
+    pub marks: Arc<Marks>,
+}
+
+/// Records of the log read at once while catching up.
+const CATCH_UP_RECORDS: usize = 1000;
+
+impl Deriver {
+    /// Derives what the log holds beyond the lower of `derived_to` and what the index kept, up to `head`.
+    pub async fn catch_up(&mut self, derived_to: u64, head: u64) -> Result<(), Error> {
+        let mut from = derived_to.min(self.index.applied_to(self.log).await?);
+        let behind = head - from;
+        if behind > 0 {
+            tracing::debug!(log = %self.log, from, head, "deriving what a predecessor left");
+        }
+        let mut carry: Vec<Recorded> = Vec::new();
+        while from < head {
+            let room = CATCH_UP_RECORDS.min((head - from) as usize);
+            let read = self.journal.read(self.log, from + 1, room).await?;
+            let Some(last) = read.last() else { break };
+            from = last.record.position;
+            carry.extend(read);
+            // Commands are folded whole: the rest of one that was cut goes with the next page.
+            let whole = carry.iter().rposition(|recorded| recorded.record.last).map_or(0, |place| place + 1);
+            let rest = carry.split_off(whole);
+            let mut records = std::mem::replace(&mut carry, rest);
+            if records.is_empty() {
+                continue;
+            }
+            fold(self.log, &*self.index, &mut records).await?;
+            self.derive(Derivation { records, repeated: Vec::new() }, derived_to).await?;
+        }
+        self.marks.indexed_to.fetch_max(head, Ordering::AcqRel);
+        self.marks.derived_to.fetch_max(head, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Derives a batch. Up to `reacted_to` reactions were acknowledged before and are not sent again.
+    pub async fn derive(&mut self, batch: Derivation, reacted_to: u64) -> Result<(), Error> {
+        let watch = Stopwatch::start();
+        let records: Arc<[Recorded]> = batch.records.into();
+        if let Some(last) = records.last() {
+            let through = last.record.position;
+            self.index.apply(self.log, rows(&records), through).await?;
+            self.marks.indexed_to.fetch_max(through, Ordering::AcqRel);
+            self.topics.publish(self.log, records.clone()).await?;
+            self.tell(&records);
+            self.react(&records, reacted_to).await?;
+            self.marks.derived_to.fetch_max(through, Ordering::AcqRel);
+            handles().derive_records.increment(records.len() as u64);
+        }
+        for repeated in batch.repeated {
+            self.repeat(repeated).await?;
+        }
+        watch.record(&handles().derive_batch);
+        Ok(())
+    }
+
+    /// Tells the callers that wait.
+    fn tell(&self, records: &[Recorded]) {
+        for recorded in records.iter().filter(|recorded| recorded.record.last) {
+            let record = &recorded.record;
+            self.hub.tell(record.envelope.command_id, record.command_digest, || outcome_of(self.log, record));
+        }
+    }
+
+    /// A command that came again gets its first outcome; one under a used id learns that it was buried.
+    async fn repeat(&self, repeated: Repeated) -> Result<(), Error> {
+        if repeated.position == 0 {
+            let reason = Rejection::new(
+                "id_reused",
+                "this command id was used before with other content; send it under a new id",
+            );
+            let outcome = Outcome {
+                kind: OutcomeKind::DeadLettered,
+                version: None,
+                reason: Some(reason),
+                log: self.log,
+                position: 0,
+            };
+            self.hub.tell(repeated.command_id, repeated.digest, || outcome);
+            return Ok(());
+        }
+        if let Some(first) = self.journal.read(self.log, repeated.position, 1).await?.first() {
+            self.hub.tell(repeated.command_id, repeated.digest, || outcome_of(self.log, &first.record));
+        }
+        Ok(())
+    }
+
+    async fn react(&mut self, records: &[Recorded], reacted_to: u64) -> Result<(), Error> {
+        let (mut established, mut refused) = (0, 0);
+        for recorded in records {
+            let record = &recorded.record;
+            if record.position <= reacted_to || record.kind != RecordKind::Event {
+                continue;
+            }
+            match record.schema.as_str() {
+                "CouplingEstablished" => established += 1,
+                "CouplingRefused" => refused += 1,
+                _ => {}
+            }
+            let Some(Decided { event: Some(event), head, .. }) = &recorded.decided else { continue };
+            if !event.may_react() {
+                continue;
+            }
+            let state = head.state_of(self.log.aggregate)?;
+            self.reactor.react(record, event, &state).await?;
+        }
+        if established + refused > 0 {
+            crate::metrics::couplings_decided(established, refused);
+        }
+        Ok(())
+    }
+}
+
+/// The outcome that a command's last record tells.
+pub fn outcome_of(log: LogId, record: &Record) -> Outcome {
+    let refused = record.kind == RecordKind::Refusal;
+    Outcome {
+        kind: if refused { OutcomeKind::Refused } else { OutcomeKind::Applied },
+        version: Some(record.version),
+        reason: if refused { serde_json::from_slice(&record.payload).ok() } else { None },
+        log,
+        position: record.position,
+    }
+}
+
+/// The index rows of a run of records.
+fn rows(records: &[Recorded]) -> IndexRows {
+    let mut rows = IndexRows::default();
+    let mut heads: HashMap<StreamId, Arc<Head>> = HashMap::with_capacity(records.len());
+    for recorded in records {
+        let record = &recorded.record;
+        if record.last {
+            rows.outcomes.push((record.envelope.command_id, record.position));
+        }
+        // A record whose head is newer in the index already has none here.
+        let Some(decided) = &recorded.decided else { continue };
+        rows.edges.extend(decided.edges.iter().map(|edge| (*edge, record.position)));
+        rows.displaced.extend(decided.displaced.map(|known| (record.stream(), known)));
+        if record.last {
+            heads.insert(record.stream(), decided.head.clone());
+        }
+    }
+    rows.heads = heads.into_iter().collect();
+    rows
+}
+
+/// Gives records that were read from the log what their processor knew, by folding them onto the heads of the index.
+/// A stream whose head is newer already keeps `decided` empty for what that head holds: its rows are there.
+pub async fn fold(log: LogId, index: &dyn Index, records: &mut [Recorded]) -> Result<(), Error> {
+    let mut heads: HashMap<StreamId, (Arc<Head>, AnyState)> = HashMap::new();
+    let mut start = 0;
+    while start < records.len() {
+        let stream = records[start].record.stream();
+        let length = records[start..].iter().position(|recorded| recorded.record.last).map_or(1, |last| last + 1);
+        let command = &mut records[start..start + length];
+        start += length;
+        if let std::collections::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
+            let head = index.heads(log, &[stream]).await?.pop().flatten().unwrap_or_else(|| Arc::new(Head::empty()));
+            let state = head.state_of(log.aggregate)?;
+            vacant.insert((head, state));
+        }
+        let Some((head, state)) = heads.get_mut(&stream) else { continue };
+        fold_command(log, &stream, command, head, state)?;
+    }
+    Ok(())
+}
+
+fn fold_command(
+    log: LogId,
+    stream: &StreamId,
+    command: &mut [Recorded],
+    head: &mut Arc<Head>,
+    state: &mut AnyState,
+) -> Result<(), Error> {
+    let newer = command.last().is_some_and(|last| head.position >= last.record.position);
+    let before = state.depends_on(stream);
+    let mut events = Vec::with_capacity(command.len());
+    for recorded in command.iter() {
+        let event = event_of(log, &recorded.record)?;
+        if let Some(event) = event.as_ref().filter(|_| !newer) {
+            state.evolve(event, &recorded.record.meta());
+        }
+        events.push(event.map(Arc::new));
+    }
+    if newer {
+        // The reactions of such a record may still be owed, and want the event; the head is the best that is known.
+        for (recorded, event) in command.iter_mut().zip(events) {
+            recorded.decided = Some(Decided { event, head: head.clone(), edges: Vec::new(), displaced: None });
+        }
+        return Ok(());
+    }
+    let blob = if events.iter().any(Option::is_some) {
+        state.to_blob().map_err(|error| crate::ports::index::Error::Damaged(error.to_string()))?.into()
+    } else {
+        head.state.clone()
+    };
+    let mut displaced = None;
+    for recorded in command.iter() {
+        let (next, gone) = head.after(&recorded.record, blob.clone());
+        *head = Arc::new(next);
+        displaced = displaced.or(gone);
+    }
+    let mut edges = edge_changes(stream, &before, &state.depends_on(stream));
+    for (recorded, event) in command.iter_mut().zip(events) {
+        let last = recorded.record.last;
+        let edges = if last { std::mem::take(&mut edges) } else { Vec::new() };
+        let displaced = displaced.filter(|_| last);
+        recorded.decided = Some(Decided { event, head: head.clone(), edges, displaced });
+    }
+    Ok(())
+}
+
+/// The event of a record; `None` for one that is no event.
+pub fn event_of(log: LogId, record: &Record) -> Result<Option<AnyEvent>, Error> {
+    if record.kind != RecordKind::Event {
+        return Ok(None);
+    }
+    AnyEvent::decode(log.aggregate, &record.schema, record.fingerprint, &record.payload)
+        .map(Some)
+        .map_err(|error| Error::Payload { log, position: record.position, cause: error.to_string() })
+}

@@ -1,0 +1,142 @@
+//! The gateway: commands in, answers out. What HTTP, the health leases and the catalogue loader call.
+
+use crate::domain::{AnyCommand, Envelope, LogId};
+use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
+use crate::flow::react::accept;
+use crate::metrics::{Stopwatch, handles};
+use crate::ports::Topics;
+use crate::ports::topic::{self, Lane};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// Until the command is durable.
+    #[default]
+    Accepted,
+    /// Until it is decided, durable in its log and indexed.
+    Applied,
+    /// Until the views show it.
+    Projected,
+}
+
+/// A command on its way in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub envelope: Envelope,
+    pub command: AnyCommand,
+}
+
+/// How far each log is projected.
+pub type Projected = Arc<HashMap<LogId, watch::Receiver<u64>>>;
+
+pub struct Gateway {
+    topics: Arc<dyn Topics>,
+    hub: Arc<OutcomeHub>,
+    projected: Projected,
+    partitions: u16,
+}
+
+impl Gateway {
+    pub fn new(topics: Arc<dyn Topics>, hub: Arc<OutcomeHub>, projected: Projected, partitions: u16) -> Self {
+        Self { topics, hub, projected, partitions }
+    }
+
+    /// Takes commands, all of them or none, and answers in their order, once `wait` is reached or `timeout` has passed.
+    /// What was not reached in time is answered as accepted.
+    ///
+    /// # Errors
+    /// When none was taken: too much waits, or the topics cannot be written.
+    pub async fn submit(
+        &self,
+        commands: Vec<Submission>,
+        wait: Wait,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, topic::Error> {
+        self.submit_in(Lane::Outside, commands, wait, timeout).await
+    }
+
+    /// As [`Self::submit`], for what the system produces for itself.
+    pub async fn submit_in(
+        &self,
+        lane: Lane,
+        commands: Vec<Submission>,
+        wait: Wait,
+        timeout: Duration,
+    ) -> Result<Vec<Outcome>, topic::Error> {
+        let watch = Stopwatch::start();
+        let deadline = Instant::now() + timeout;
+        let mut taken = Vec::with_capacity(commands.len());
+        let mut accepted = Vec::with_capacity(commands.len());
+        let mut bytes = 0;
+        for Submission { envelope, command } in commands {
+            let log = envelope.stream.log(self.partitions);
+            let command_id = envelope.command_id;
+            // A command that parsed fits its schema; if not, the schema and the struct have come apart.
+            let command = accept(envelope, command).map_err(|error| topic::Error::Unavailable(error.to_string()))?;
+            bytes += command.payload.len();
+            let waiting = (wait > Wait::Accepted).then(|| self.hub.wait(command_id, command.digest));
+            taken.push(Taken { command_id, log, waiting });
+            accepted.push(Arc::new(command));
+        }
+        let count = accepted.len() as u64;
+        if let Err(error) = self.topics.produce(accepted, lane).await {
+            self.forget(taken);
+            return Err(error);
+        }
+        handles().receive_commands.increment(count);
+        handles().receive_bytes.increment(bytes as u64);
+        watch.record(&handles().receive_accept);
+        let mut outcomes = Vec::with_capacity(taken.len());
+        for Taken { command_id, log, waiting } in taken {
+            outcomes.push(self.outcome(command_id, log, waiting, wait, deadline).await);
+        }
+        Ok(outcomes)
+    }
+
+    async fn outcome(
+        &self,
+        command_id: uuid::Uuid,
+        log: LogId,
+        waiting: Option<oneshot::Receiver<Outcome>>,
+        wait: Wait,
+        deadline: Instant,
+    ) -> Outcome {
+        let accepted = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
+        let Some(mut waiting) = waiting else { return accepted };
+        let Ok(Ok(outcome)) = tokio::time::timeout_at(deadline, &mut waiting).await else {
+            drop(waiting);
+            self.hub.forget(command_id);
+            return accepted;
+        };
+        if wait == Wait::Projected
+            && let Some(projected) = self.projected.get(&log)
+        {
+            let reached = projected.clone();
+            let _ = tokio::time::timeout_at(deadline, wait_for(reached, outcome.position)).await;
+        }
+        outcome
+    }
+
+    fn forget(&self, taken: Vec<Taken>) {
+        for Taken { command_id, waiting, .. } in taken {
+            drop(waiting);
+            self.hub.forget(command_id);
+        }
+    }
+}
+
+struct Taken {
+    command_id: uuid::Uuid,
+    log: LogId,
+    waiting: Option<oneshot::Receiver<Outcome>>,
+}
+
+async fn wait_for(mut projected: watch::Receiver<u64>, position: u64) {
+    // An error means that the projector ended with the process.
+    let _ = projected.wait_for(|reached| *reached >= position).await;
+}

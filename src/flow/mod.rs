@@ -1,0 +1,15 @@
+//! The journey of a command, one verb per file, in the order in which it happens.
+
+pub mod append;
+pub mod decide;
+pub mod derive;
+pub mod gateway;
+pub mod heartbeat;
+pub mod lease;
+pub mod outcome;
+pub mod process;
+pub mod project;
+pub mod query;
+pub mod react;
+pub mod receive;
+pub mod world;

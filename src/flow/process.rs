@@ -1,0 +1,309 @@
+//! The processor of one log: claim, then receive → decide → append, batch after batch.
+//!
+//! It holds nothing that the log does not prove: the heads that it keeps are pinned only until their index rows are
+//! acknowledged, and are thrown away with the claim.
+
+use crate::domain::record::Hash;
+use crate::domain::{LogId, Micros, StreamId};
+use crate::flow::append::append;
+use crate::flow::decide::{BatchDecider, Decisions};
+use crate::flow::derive::{Derivation, Deriver, Marks};
+use crate::flow::outcome::OutcomeHub;
+use crate::flow::react::Reactor;
+use crate::flow::world::Sight;
+use crate::metrics::{Stopwatch, handles};
+use crate::ports::index::{Head, Known};
+use crate::ports::journal::LogState;
+use crate::ports::topic::{DeadLetter, Delivery, Unreadable};
+use crate::ports::{Clock, Index, Journal, Topics};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What every processor is given.
+#[derive(Clone)]
+pub struct Parts {
+    pub journal: Arc<dyn Journal>,
+    pub topics: Arc<dyn Topics>,
+    pub index: Arc<dyn Index>,
+    pub clock: Arc<dyn Clock>,
+    pub hub: Arc<OutcomeHub>,
+    /// How many logs are claimed and caught up: readiness.
+    pub owned: Arc<AtomicUsize>,
+    pub partitions: u16,
+    pub limits: Limits,
+}
+
+/// Bounds of a processor; see `agentverse config --explain`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub batch_records_max: usize,
+    pub batch_bytes_max: usize,
+    pub pinned_heads_max: usize,
+    pub reaction_page_max: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Journal(#[from] crate::ports::journal::Error),
+    #[error(transparent)]
+    Index(#[from] crate::ports::index::Error),
+    #[error(transparent)]
+    Topic(#[from] crate::ports::topic::Error),
+    #[error(transparent)]
+    Derive(#[from] crate::flow::derive::Error),
+    #[error("the deriver of log {0} ended")]
+    DeriverEnded(LogId),
+}
+
+/// Batches between a processor and its deriver.
+const DERIVATIONS_MAX: usize = 16;
+/// Between a failure and the next claim.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Processes a log until told to stop. Every failure ends the claim; the next one starts from what the log says.
+pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match own(log, &parts, &stop).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(%log, %error, "the claim ended; claiming again");
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// One claim of the log, from its beginning to its end.
+async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
+    let state = parts.journal.claim(log).await?;
+    handles().append_claims.increment(1);
+    let marks = Arc::new(Marks::default());
+    let mut deriver = Deriver {
+        log,
+        index: parts.index.clone(),
+        journal: parts.journal.clone(),
+        topics: parts.topics.clone(),
+        hub: parts.hub.clone(),
+        reactor: Reactor {
+            index: parts.index.clone(),
+            topics: parts.topics.clone(),
+            sight: Sight::new(parts.index.clone(), parts.partitions),
+            page_max: parts.limits.reaction_page_max,
+        },
+        marks: marks.clone(),
+    };
+    deriver.catch_up(state.derived_to, state.head).await?;
+    let (derivations, inbox) = mpsc::channel(DERIVATIONS_MAX);
+    let deriving = tokio::spawn(derive_all(deriver, inbox));
+    let mut processor = Processor {
+        log,
+        parts,
+        state,
+        marks,
+        pinned: HashMap::new(),
+        sight: Sight::new(parts.index.clone(), parts.partitions),
+        derivations,
+    };
+    parts.owned.fetch_add(1, Ordering::AcqRel);
+    let result = processor.run(stop).await;
+    parts.owned.fetch_sub(1, Ordering::AcqRel);
+    // The deriver finishes what is confirmed; only then may anybody claim on top of it in this process.
+    drop(processor);
+    match deriving.await {
+        Ok(Ok(())) => result,
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Error::DeriverEnded(log)),
+    }
+}
+
+async fn derive_all(
+    mut deriver: Deriver,
+    mut inbox: mpsc::Receiver<Derivation>,
+) -> Result<(), crate::flow::derive::Error> {
+    while let Some(derivation) = inbox.recv().await {
+        deriver.derive(derivation, 0).await?;
+    }
+    Ok(())
+}
+
+struct Processor<'a> {
+    log: LogId,
+    parts: &'a Parts,
+    state: LogState,
+    marks: Arc<Marks>,
+    /// Heads whose index rows are not acknowledged.
+    pinned: HashMap<StreamId, Arc<Head>>,
+    sight: Sight,
+    derivations: mpsc::Sender<Derivation>,
+}
+
+impl Processor<'_> {
+    async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        loop {
+            let limits = self.parts.limits;
+            let polled = self.parts.topics.poll(self.log, self.state.consumed, limits.batch_records_max);
+            let deliveries = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                deliveries = polled => deliveries?,
+            };
+            self.unpin();
+            while self.pinned.len() >= limits.pinned_heads_max {
+                // Index rows lag: the log pauses rather than grow.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                self.unpin();
+                if self.derivations.is_closed() {
+                    return Err(Error::DeriverEnded(self.log));
+                }
+            }
+            self.batch(deliveries).await?;
+        }
+    }
+
+    /// Lets go of the heads that the index shows.
+    fn unpin(&mut self) {
+        let indexed_to = self.marks.indexed_to.load(Ordering::Acquire);
+        if indexed_to >= self.state.head {
+            self.pinned.clear();
+        } else {
+            self.pinned.retain(|_, head| head.position > indexed_to);
+        }
+    }
+
+    async fn batch(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+        let watch = Stopwatch::start();
+        let now = self.parts.clock.now().max(self.state.recorded_at);
+        let heads = self.heads(&deliveries).await?;
+        self.sight.refresh();
+        let (mut decisions, consumed) = self.decide(&deliveries, &heads, self.state.head_hash, now).await?;
+        watch.record(&handles().decide_batch);
+        for unreadable in deliveries.iter().take((consumed - self.state.consumed) as usize) {
+            if let Err(unreadable_command) = &unreadable.command {
+                let letter = unreadable_letter(self.log, unreadable.offset, unreadable_command, now);
+                self.parts.topics.bury(letter).await?;
+                handles().decide_dead_lettered.increment(1);
+            }
+        }
+        let mut repeated = std::mem::take(&mut decisions.repeated);
+        for (letter, waiting) in std::mem::take(&mut decisions.letters) {
+            tracing::warn!(log = %self.log, code = letter.code, cause = letter.cause, "dead-lettered");
+            self.parts.topics.bury(letter).await?;
+            handles().decide_dead_lettered.increment(1);
+            repeated.extend(waiting);
+        }
+        let watch = Stopwatch::start();
+        let derived_to = self.marks.derived_to.load(Ordering::Acquire);
+        append(&*self.parts.journal, &mut self.state, &mut decisions, consumed, derived_to).await?;
+        watch.record(&handles().append_latency);
+        count(&decisions, repeated.len());
+        self.pinned.extend(decisions.heads);
+        let derivation = Derivation { records: decisions.records, repeated };
+        self.derivations.send(derivation).await.map_err(|_| Error::DeriverEnded(self.log))
+    }
+
+    /// The heads of the batch's streams: pinned ones, then the index.
+    async fn heads(&self, deliveries: &[Delivery]) -> Result<HashMap<StreamId, Arc<Head>>, Error> {
+        let mut heads = HashMap::with_capacity(deliveries.len());
+        let mut missing = Vec::new();
+        for stream in deliveries.iter().filter_map(|delivery| Some(delivery.command.as_ref().ok()?.envelope.stream)) {
+            if let Some(head) = self.pinned.get(&stream) {
+                heads.insert(stream, head.clone());
+            } else if let std::collections::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
+                // Filled below; the entry keeps the stream from being asked for twice.
+                vacant.insert(Arc::new(Head::empty()));
+                missing.push(stream);
+            }
+        }
+        let found = self.parts.index.heads(self.log, &missing).await?;
+        for (stream, head) in missing.into_iter().zip(found) {
+            let Some(head) = head else { continue };
+            if head.position > self.state.head {
+                // Somebody else appended: nothing may be decided on such a view.
+                return Err(crate::ports::journal::Error::Conflict { log: self.log, head: head.position }.into());
+            }
+            heads.insert(stream, head);
+        }
+        Ok(heads)
+    }
+
+    /// Decides as many deliveries as fit a batch. Gives the decisions and the offset after the last one decided.
+    async fn decide(
+        &mut self,
+        deliveries: &[Delivery],
+        heads: &HashMap<StreamId, Arc<Head>>,
+        head_hash: Hash,
+        now: Micros,
+    ) -> Result<(Decisions, u64), Error> {
+        let mut consumed = self.state.consumed;
+        let bytes_max = self.parts.limits.batch_bytes_max;
+        let mut decider = BatchDecider::new(self.log, self.state.head, head_hash, now, &mut self.sight);
+        for delivery in deliveries {
+            if let Ok(accepted) = &delivery.command {
+                let stream = accepted.envelope.stream;
+                let Some(head) = heads.get(&stream) else { continue };
+                let displaced = displaced(&*self.parts.index, stream, head, accepted.envelope.command_id).await?;
+                decider.command(accepted, head, displaced).await?;
+            }
+            consumed = delivery.offset + 1;
+            if decider.bytes() >= bytes_max {
+                break;
+            }
+        }
+        Ok((decider.finish(), consumed))
+    }
+}
+
+/// The point read that only streams with many commands pay.
+async fn displaced(
+    index: &dyn Index,
+    stream: StreamId,
+    head: &Head,
+    command_id: uuid::Uuid,
+) -> Result<Option<Known>, crate::ports::index::Error> {
+    if !head.displaced {
+        return Ok(None);
+    }
+    index.known(stream, command_id).await
+}
+
+fn unreadable_letter(log: LogId, offset: u64, unreadable: &Unreadable, buried_at: Micros) -> DeadLetter {
+    DeadLetter {
+        topic: format!("agentverse.{}.commands.v1", log.aggregate.name()),
+        partition: log.partition,
+        offset,
+        command_id: None,
+        stream: None,
+        code: "unreadable".into(),
+        cause: unreadable.cause.clone(),
+        buried_at,
+        headers: unreadable.headers.clone(),
+        bytes: unreadable.bytes.clone(),
+    }
+}
+
+fn count(decisions: &Decisions, repeated: usize) {
+    use crate::domain::record::RecordKind;
+    let metrics = handles();
+    let (mut applied, mut unchanged, mut refused) = (0, 0, 0);
+    for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
+        match recorded.record.kind {
+            RecordKind::Event => applied += 1,
+            RecordKind::Unchanged => unchanged += 1,
+            RecordKind::Refusal => refused += 1,
+        }
+    }
+    metrics.decide_applied.increment(applied);
+    metrics.decide_unchanged.increment(unchanged);
+    metrics.decide_refused.increment(refused);
+    metrics.decide_repeated.increment(repeated as u64);
+    metrics.append_records.increment(decisions.records.len() as u64);
+    metrics.append_batch.record(decisions.records.len() as f64);
+}

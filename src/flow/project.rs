@@ -1,0 +1,126 @@
+//! Project: published events become view rows.
+//!
+//! A row is the state after the stream's last event. Where the event comes with the head that its processor made, the
+//! row is that head's state; where it comes from the log, the row before it is read and the event is folded onto it. Both
+//! give the same bytes.
+
+use crate::domain::record::RecordKind;
+use crate::domain::{AnyState, LogId, StreamId};
+use crate::flow::derive::event_of;
+use crate::metrics::{Stopwatch, handles};
+use crate::ports::journal::Recorded;
+use crate::ports::views::{RowData, ViewRow};
+use crate::ports::{Topics, Views};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Views(#[from] crate::ports::views::Error),
+    #[error(transparent)]
+    Topic(#[from] crate::ports::topic::Error),
+    #[error(transparent)]
+    Payload(#[from] crate::flow::derive::Error),
+    #[error("the state of {stream} cannot be read: {cause}")]
+    State { stream: StreamId, cause: String },
+}
+
+/// Records projected in one go.
+const RECORDS_MAX: usize = 1000;
+/// Between a failure and the next try.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Projects a log until told to stop. `projected` shows how far.
+pub async fn run(
+    log: LogId,
+    topics: Arc<dyn Topics>,
+    views: Arc<dyn Views>,
+    projected: watch::Sender<u64>,
+    stop: CancellationToken,
+) {
+    loop {
+        let result = tokio::select! {
+            () = stop.cancelled() => return,
+            result = follow(log, &*topics, &*views, &projected) => result,
+        };
+        if let Err(error) = result {
+            tracing::warn!(%log, %error, "projecting failed; trying again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn follow(
+    log: LogId,
+    topics: &dyn Topics,
+    views: &dyn Views,
+    projected: &watch::Sender<u64>,
+) -> Result<(), Error> {
+    let mut after = views.applied_to(log).await?;
+    projected.send_replace(after);
+    loop {
+        let records = topics.follow(log, after, RECORDS_MAX).await?;
+        let watch = Stopwatch::start();
+        let Some(last) = records.last() else { continue };
+        let through = last.record.position;
+        let rows = rows(log, views, &records).await?;
+        handles().project_rows.increment(rows.len() as u64);
+        views.apply(log, rows, through).await?;
+        after = through;
+        projected.send_replace(after);
+        handles().project_records.increment(records.len() as u64);
+        watch.record(&handles().project_batch);
+    }
+}
+
+/// The last row of each stream that the records touch.
+async fn rows(log: LogId, views: &dyn Views, records: &[Recorded]) -> Result<Vec<ViewRow>, Error> {
+    let mut rows: HashMap<StreamId, RowData> = HashMap::with_capacity(records.len());
+    for recorded in records.iter().filter(|recorded| recorded.record.kind == RecordKind::Event) {
+        let stream = recorded.record.stream();
+        if let Some(decided) = &recorded.decided {
+            let head = &decided.head;
+            let data = RowData {
+                version: head.version,
+                created_at: head.created_at,
+                updated_at: head.updated_at,
+                state: head.state.clone(),
+            };
+            rows.insert(stream, data);
+            continue;
+        }
+        let before = match rows.remove(&stream) {
+            Some(row) => Some(row),
+            None => views.get(stream).await?.map(|row| row.data),
+        };
+        rows.insert(stream, fold(log, recorded, before)?);
+    }
+    Ok(rows.into_iter().map(|(stream, data)| ViewRow { stream, data }).collect())
+}
+
+/// The row after an event.
+fn fold(log: LogId, recorded: &Recorded, before: Option<RowData>) -> Result<RowData, Error> {
+    let record = &recorded.record;
+    let stream = record.stream();
+    if let Some(row) = before.as_ref().filter(|row| row.version >= record.version) {
+        return Ok(row.clone());
+    }
+    let cause = |error: postcard::Error| Error::State { stream, cause: error.to_string() };
+    let mut state = match &before {
+        Some(row) => AnyState::from_blob(log.aggregate, &row.state).map_err(cause)?,
+        None => AnyState::initial(log.aggregate),
+    };
+    if let Some(event) = event_of(log, record)? {
+        state.evolve(&event, &record.meta());
+    }
+    Ok(RowData {
+        version: record.version,
+        created_at: before.map_or(record.recorded_at, |row| row.created_at),
+        updated_at: record.recorded_at,
+        state: state.to_blob().map_err(cause)?.into(),
+    })
+}

@@ -1,0 +1,132 @@
+//! Query: what readers ask, answered from stored rows.
+//!
+//! Nothing here folds a log: a resource is one row of the views, a history is a walk over the index, an outcome one
+//! record of the journal. Every question names its tenant; who may name which is decided by the caller.
+
+mod history;
+mod letters;
+mod list;
+#[cfg(test)]
+mod tests;
+
+pub use history::{Entry, HistoryPage, HistoryQuery, Order};
+pub use letters::LettersPage;
+pub use list::{Filter, ListQuery, Page, Place, Reach};
+
+use crate::domain::record::{Record, RecordKind};
+use crate::domain::{AnyState, Micros, Rejection, StreamId, TenantId};
+use crate::flow::outcome::{Outcome, OutcomeKind};
+use crate::ports::views::ViewRow;
+use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Most rows, records or letters that one page looks at; a page that meets it ends short, with a place to go on from.
+pub const LOOKED_AT_MAX: usize = 20_000;
+/// Most bytes of stored state or payload that one page shows; it ends short after the item that reaches it.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Rows read from a store at once.
+const CHUNK: usize = 1_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Views(#[from] views::Error),
+    #[error(transparent)]
+    Index(#[from] index::Error),
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    #[error(transparent)]
+    Topics(#[from] topic::Error),
+    /// A stored payload or state cannot be read.
+    #[error("{what} of {stream} cannot be read: {cause}")]
+    Damaged { stream: StreamId, what: &'static str, cause: String },
+    /// A history whose beginning is further back than one page may look.
+    #[error("more than {LOOKED_AT_MAX} records are newer than the page that was asked for")]
+    TooLong,
+}
+
+/// A resource as it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resource {
+    pub stream: StreamId,
+    pub version: u64,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+    pub state: AnyState,
+}
+
+impl Resource {
+    fn from_row(row: &ViewRow) -> Result<Self, Error> {
+        let state = AnyState::from_blob(row.stream.aggregate, &row.data.state).map_err(|error| Error::Damaged {
+            stream: row.stream,
+            what: "the view row",
+            cause: error.to_string(),
+        })?;
+        Ok(Self {
+            stream: row.stream,
+            version: row.data.version,
+            created_at: row.data.created_at,
+            updated_at: row.data.updated_at,
+            state,
+        })
+    }
+}
+
+/// The read side.
+pub struct Query {
+    views: Arc<dyn Views>,
+    index: Arc<dyn Index>,
+    topics: Arc<dyn Topics>,
+    journal: Arc<dyn Journal>,
+}
+
+impl Query {
+    pub fn new(
+        views: Arc<dyn Views>,
+        index: Arc<dyn Index>,
+        topics: Arc<dyn Topics>,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        Self { views, index, topics, journal }
+    }
+
+    /// One resource; `None` when the views show nothing of it.
+    pub async fn get(&self, stream: StreamId) -> Result<Option<Resource>, Error> {
+        self.views.get(stream).await?.map(|row| Resource::from_row(&row)).transpose()
+    }
+
+    /// The stream and the outcome of a command of this tenant; `None` when it is not decided, not known, forgotten, or
+    /// another tenant's.
+    pub async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<(StreamId, Outcome)>, Error> {
+        let Some(at) = self.index.outcome(command_id).await? else {
+            return self.buried(tenant, command_id).await;
+        };
+        let read = self.journal.read(at.log, at.position, 1).await?;
+        let Some(recorded) = read.into_iter().next() else {
+            let cause = format!("the index names position {}, which the log does not have", at.position);
+            return Err(index::Error::Damaged(cause).into());
+        };
+        let record = recorded.record;
+        if record.envelope.command_id != command_id || record.stream().tenant != tenant {
+            return Ok(None);
+        }
+        let (kind, reason) = match record.kind {
+            RecordKind::Event | RecordKind::Unchanged => (OutcomeKind::Applied, None),
+            RecordKind::Refusal => (OutcomeKind::Refused, Some(refusal(&record)?)),
+        };
+        Ok(Some((
+            record.stream(),
+            Outcome { kind, version: Some(record.version), reason, log: at.log, position: at.position },
+        )))
+    }
+}
+
+/// What a refusal's record says: a [`Rejection`] in JSON.
+fn refusal(record: &Record) -> Result<Rejection, Error> {
+    serde_json::from_slice(&record.payload).map_err(|error| Error::Damaged {
+        stream: record.stream(),
+        what: "a refusal",
+        cause: error.to_string(),
+    })
+}

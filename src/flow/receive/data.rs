@@ -1,0 +1,113 @@
+//! The data of a command: JSON or Avro bytes into the command's struct.
+
+use super::{Code, Problem};
+use crate::domain::wire::WireError;
+use crate::domain::{Aggregate, AnyCommand};
+
+/// First bytes of Avro's single-object encoding; the schema's 64-bit fingerprint follows, little-endian.
+const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
+/// First byte of the Confluent wire format; a 4-byte schema id follows, big-endian.
+const CONFLUENT: u8 = 0;
+
+/// The bytes of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Data<'a> {
+    /// A JSON object.
+    Json(&'a str),
+    /// Avro's single-object encoding: `C3 01`, 8 bytes of fingerprint, the record.
+    Avro(&'a [u8]),
+}
+
+/// What a `content-type` says of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    CloudEvent,
+    CloudEventBatch,
+    Json,
+    Avro,
+    Other,
+}
+
+/// Reads a `content-type`; its parameters are ignored.
+pub fn media(content_type: &str) -> Media {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let is = |name: &str| essence.eq_ignore_ascii_case(name);
+    if is("application/json") {
+        Media::Json
+    } else if is("application/cloudevents+json") {
+        Media::CloudEvent
+    } else if is("application/cloudevents-batch+json") {
+        Media::CloudEventBatch
+    } else if is("application/avro") || is("avro/binary") || is("application/vnd.apache.avro+binary") {
+        Media::Avro
+    } else {
+        Media::Other
+    }
+}
+
+impl<'a> Data<'a> {
+    /// The data of a command whose attributes came beside it.
+    ///
+    /// # Errors
+    /// When the media type is neither JSON nor Avro, or JSON is not UTF-8.
+    pub fn new(content_type: Option<&str>, bytes: &'a [u8]) -> Result<Self, Problem> {
+        match content_type.map_or(Media::Json, media) {
+            Media::Json => utf8(bytes).map(Data::Json),
+            Media::Avro => Ok(Data::Avro(bytes)),
+            _ => Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "a command's data is application/json or application/avro; set its content type to one of them",
+            )),
+        }
+    }
+
+    pub(super) fn command(self, aggregate: Aggregate, name: &'static str) -> Result<AnyCommand, Problem> {
+        match self {
+            Self::Json(text) if !text.trim_start().starts_with('{') => Err(Problem::new(
+                Code::InvalidData,
+                format!("the data of {name} must be a JSON object; \"data\": {{}} where it has nothing to say"),
+            )),
+            Self::Json(text) => AnyCommand::from_json(aggregate, name, text.as_bytes()).map_err(problem),
+            Self::Avro(bytes) => avro(aggregate, name, bytes),
+        }
+    }
+}
+
+/// The whole of a body as text.
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::new(Code::NotUtf8, format!("byte {at} of the JSON text is not UTF-8; send UTF-8"))
+    })
+}
+
+fn avro(aggregate: Aggregate, name: &'static str, bytes: &[u8]) -> Result<AnyCommand, Problem> {
+    if let Some(rest) = bytes.strip_prefix(&SINGLE_OBJECT) {
+        if let Some((fingerprint, record)) = rest.split_first_chunk::<8>() {
+            let fingerprint = u64::from_le_bytes(*fingerprint);
+            return AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem);
+        }
+    }
+    if let Some((&[CONFLUENT, a, b, c, d], _)) = bytes.split_first_chunk::<5>() {
+        let id = u32::from_be_bytes([a, b, c, d]);
+        let message = format!(
+            "schema id {id} is unknown, for there is no schema registry; send Avro's single-object encoding \
+             (C3 01, the schema's 64-bit fingerprint, the record), or JSON"
+        );
+        return Err(Problem::new(Code::UnknownSchema, message));
+    }
+    Err(Problem::new(
+        Code::InvalidData,
+        "the Avro data does not start as single-object encoding does: C3 01, then the schema's 64-bit fingerprint, \
+         little-endian, then the record",
+    ))
+}
+
+fn problem(error: WireError) -> Problem {
+    let code = match &error {
+        WireError::UnknownRecord { .. } => Code::UnknownType,
+        WireError::UnknownSchema { .. } => Code::UnknownSchema,
+        WireError::Malformed { .. } => Code::InvalidData,
+    };
+    Problem::new(code, error.to_string())
+}

@@ -1,0 +1,18 @@
+//! The ports: what the flow asks of the outside, each trait with its contract in prose.
+//!
+//! `conformance` holds one suite per port, which every adapter passes unchanged. Architecture invariant: nothing here,
+//! and nothing in `flow`, names an adapter.
+
+pub mod clock;
+#[cfg(test)]
+pub mod conformance;
+pub mod index;
+pub mod journal;
+pub mod topic;
+pub mod views;
+
+pub use clock::Clock;
+pub use index::Index;
+pub use journal::Journal;
+pub use topic::Topics;
+pub use views::Views;

@@ -1,0 +1,94 @@
+//! Port: the topics. Commands come in by them, events go out by them, and what could not be read is buried in one.
+
+use crate::domain::{AnyCommand, Envelope, LogId, Micros, StreamId};
+use crate::ports::journal::Recorded;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// A command that was parsed and checked against its schema.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub envelope: Arc<Envelope>,
+    pub command: Arc<AnyCommand>,
+    /// The command's Avro bytes, by its current schema.
+    pub payload: Vec<u8>,
+    /// Tells a retry from a reused id.
+    pub digest: u64,
+}
+
+/// One record of a command partition.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub offset: u64,
+    pub command: Result<Arc<Accepted>, Box<Unreadable>>,
+}
+
+/// A record of a command partition that is no command that this program can read.
+#[derive(Clone, Debug)]
+pub struct Unreadable {
+    pub bytes: Vec<u8>,
+    pub headers: Vec<(String, String)>,
+    pub cause: String,
+}
+
+/// A command that ended without being decided, with what it takes to try again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub topic: String,
+    pub partition: u16,
+    pub offset: u64,
+    pub command_id: Option<Uuid>,
+    pub stream: Option<StreamId>,
+    /// A stable code: `unreadable`, `id_reused`, `poisonous`, `too_large`.
+    pub code: String,
+    pub cause: String,
+    pub buried_at: Micros,
+    pub headers: Vec<(String, String)>,
+    pub bytes: Vec<u8>,
+}
+
+/// Who sends: only what comes from outside is ever refused for back-pressure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Outside,
+    /// Follow-up commands and health transitions: they draw on reserved room.
+    System,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Too much waits already. Nothing of this call was taken.
+    #[error("too many commands are waiting; try again in {} ms", retry_after.as_millis())]
+    Overloaded { retry_after: Duration },
+    #[error("the topics are not available: {0}")]
+    Unavailable(String),
+}
+
+/// The topics of a fleet.
+///
+/// Contract:
+/// - `produce` returns once every command is durable in its partition (the one of its stream), in the order given per
+///   partition, or fails with none of them promised. Offsets of a partition run 0, 1, 2 …
+/// - `poll` gives the records of a partition from offset `from` on, waiting until there is at least one; `from` is never
+///   below the log's `consumed`. It is cancel-safe.
+/// - `publish` makes records visible to `follow`, in position order per log, at least once.
+/// - `follow` gives the published records of a log after position `after`, gapless, waiting until there is one.
+/// - `bury` returns once the dead letter is durable.
+#[async_trait]
+pub trait Topics: Send + Sync + 'static {
+    async fn produce(&self, commands: Vec<Arc<Accepted>>, lane: Lane) -> Result<(), Error>;
+
+    async fn poll(&self, log: LogId, from: u64, records_max: usize) -> Result<Vec<Delivery>, Error>;
+
+    async fn publish(&self, log: LogId, records: Arc<[Recorded]>) -> Result<(), Error>;
+
+    async fn follow(&self, log: LogId, after: u64, records_max: usize) -> Result<Vec<Recorded>, Error>;
+
+    async fn bury(&self, letter: DeadLetter) -> Result<(), Error>;
+
+    /// Dead letters from the `from`th on, oldest first, with their numbers.
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, DeadLetter)>, Error>;
+}

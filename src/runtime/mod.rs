@@ -1,0 +1,10 @@
+//! The runtime: settings, wiring, supervision, telemetry. The only place that sees flow and adapters together.
+
+pub mod catalog;
+pub mod demo;
+pub mod inspect;
+pub mod node;
+pub mod retry;
+pub mod seed;
+pub mod settings;
+pub mod telemetry;

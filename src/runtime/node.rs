@@ -1,0 +1,190 @@
+//! One process with all roles over one folder: wiring, start, stop.
+
+use crate::adapters::embedded::{Config, Embedded, FolderError};
+use crate::flow::gateway::{Gateway, Projected};
+use crate::flow::lease::{LeaseTimes, Leases};
+use crate::flow::outcome::OutcomeHub;
+use crate::flow::process::{self, Limits, Parts};
+use crate::flow::project;
+use crate::flow::query::Query;
+use crate::ports::clock::SystemClock;
+use crate::ports::{Journal, Views};
+use crate::runtime::settings::Settings;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Journal(#[from] crate::ports::journal::Error),
+    #[error("cannot start the checkpoint thread: {0}")]
+    Thread(std::io::Error),
+    #[error("{waiting} of {all} logs did not come up within {seconds} s; the log of the process says why")]
+    Slow { waiting: usize, all: usize, seconds: u64 },
+}
+
+/// How often a starting node looks whether its logs are up.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A running node.
+pub struct Node {
+    pub gateway: Arc<Gateway>,
+    pub query: Arc<Query>,
+    pub leases: Arc<Leases>,
+    embedded: Embedded,
+    checkpoints: std::thread::JoinHandle<()>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    owned: Arc<AtomicUsize>,
+    projected: Projected,
+}
+
+impl Node {
+    /// Opens a folder and starts every role on it. Ready when it returns: what a predecessor left is derived and shown.
+    ///
+    /// # Errors
+    /// When the folder cannot be opened, or its logs do not come up.
+    pub async fn start(path: &Path, settings: &Settings) -> Result<Self, NodeError> {
+        let embedded = Embedded::open(path, &folder_config(settings))?;
+        let hub = Arc::new(OutcomeHub::default());
+        let owned = Arc::new(AtomicUsize::new(0));
+        let parts = Parts {
+            journal: embedded.journal.clone(),
+            topics: embedded.topics.clone(),
+            index: embedded.index.clone(),
+            clock: Arc::new(SystemClock),
+            hub: hub.clone(),
+            owned: owned.clone(),
+            partitions: embedded.partitions,
+            limits: Limits {
+                batch_records_max: settings.batch_records_max,
+                batch_bytes_max: settings.batch_bytes_max,
+                pinned_heads_max: settings.pinned_heads_max,
+                reaction_page_max: settings.reaction_page_max,
+            },
+        };
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let mut projected = HashMap::new();
+        for log in embedded.log_ids() {
+            tasks.spawn(process::run(log, parts.clone(), stop.clone()));
+            let (sender, receiver) = watch::channel(0);
+            projected.insert(log, receiver);
+            tasks.spawn(project::run(log, parts.topics.clone(), embedded.views.clone(), sender, stop.clone()));
+        }
+        let projected: Projected = Arc::new(projected);
+        let checkpointer = embedded.checkpointer();
+        let checkpoints = std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(move || checkpointer.run())
+            .map_err(NodeError::Thread)?;
+        let gateway = Arc::new(Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions));
+        let query = Arc::new(Query::new(
+            embedded.views.clone(),
+            embedded.index.clone(),
+            embedded.topics.clone(),
+            embedded.journal.clone(),
+        ));
+        let leases = Arc::new(Leases::new(
+            gateway.clone(),
+            embedded.index.clone(),
+            embedded.partitions,
+            LeaseTimes {
+                degraded_after: Duration::from_millis(settings.heartbeat_lease_ms),
+                offline_after: Duration::from_millis(settings.heartbeat_offline_ms),
+                tracked_max: settings.heartbeat_tracked_max,
+            },
+        ));
+        let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
+        node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
+        let views: Arc<dyn Views> = node.embedded.views.clone();
+        node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
+        node.tasks.close();
+        Ok(node)
+    }
+
+    /// Waits until every log is claimed, derived and projected.
+    async fn come_up(&self, within: Duration) -> Result<(), NodeError> {
+        let logs = self.embedded.log_ids();
+        let slow = |waiting| NodeError::Slow { waiting, all: logs.len(), seconds: within.as_secs() };
+        let deadline = tokio::time::Instant::now() + within;
+        while self.owned.load(Ordering::Acquire) < logs.len() {
+            if tokio::time::Instant::now() > deadline {
+                return Err(slow(logs.len() - self.owned.load(Ordering::Acquire)));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        for log in &logs {
+            let head = self.embedded.journal.state(*log).await?.head;
+            let Some(mut projected) = self.projected.get(log).cloned() else { continue };
+            let reached = tokio::time::timeout_at(deadline, projected.wait_for(|reached| *reached >= head)).await;
+            if reached.is_err() {
+                return Err(slow(1));
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the node cannot serve now, if it cannot.
+    pub fn readiness(&self) -> impl Fn() -> Result<(), String> + Send + Sync + 'static {
+        let (owned, all, stop) = (self.owned.clone(), self.embedded.log_ids().len(), self.stop.clone());
+        move || {
+            if stop.is_cancelled() {
+                return Err("the process is stopping".into());
+            }
+            match owned.load(Ordering::Acquire) {
+                owned if owned >= all => Ok(()),
+                owned => Err(format!("{} of {all} logs are being claimed", all - owned)),
+            }
+        }
+    }
+
+    /// Ends every role: batches under way are finished, everything is synced, a checkpoint is written. Commands that
+    /// were accepted and not decided are decided at the next start.
+    ///
+    /// # Errors
+    /// When the last checkpoint cannot be written; nothing is lost, the next start reads more.
+    pub async fn stop(self) -> Result<(), NodeError> {
+        self.stop.cancel();
+        self.tasks.wait().await;
+        self.embedded.checkpointer().stop();
+        let (checkpoints, embedded) = (self.checkpoints, self.embedded);
+        let closed = tokio::task::spawn_blocking(move || {
+            if checkpoints.join().is_err() {
+                tracing::error!("the checkpoint thread panicked");
+            }
+            embedded.close()
+        });
+        match closed.await {
+            Ok(result) => Ok(result?),
+            Err(error) => Err(FolderError::Derived(error.to_string()).into()),
+        }
+    }
+}
+
+/// The engine's part of the settings.
+pub fn folder_config(settings: &Settings) -> Config {
+    Config {
+        partitions: settings.partitions,
+        segment_bytes_max: settings.segment_bytes_max,
+        batch_bytes_max: settings.batch_bytes_max,
+        accepted_waiting_max: settings.accepted_waiting_max,
+        accepted_waiting_bytes_max: settings.accepted_waiting_bytes_max,
+        checkpoint_records_max: settings.checkpoint_records_max,
+        checkpoint_interval: Duration::from_millis(settings.checkpoint_interval_ms),
+        head_cache_bytes_max: settings.head_cache_bytes_max,
+        row_cache_bytes_max: settings.row_cache_bytes_max,
+        outcomes_bytes_max: settings.outcomes_retained_max * OUTCOME_BYTES,
+    }
+}
+
+/// What an outcome takes on disk: its key of 20 bytes, its place, and the blocks around it.
+const OUTCOME_BYTES: u64 = 32;
