@@ -99,12 +99,10 @@ pub fn is_catalogued(aggregate: Aggregate) -> bool {
 impl Admission for Access {
     fn admit(&self, claim: &Claim) -> Result<Option<TenantId>, Unreceived> {
         let mismatch = |message: String| Err(Unreceived::new(Code::TenantMismatch, message));
-        if let (Some(header), Some(event)) = (self.named, claim.tenant) {
-            if header != event {
-                return mismatch(format!(
-                    "AgentVerse-Tenant is {header}, the event's tenantid {event}; make them agree"
-                ));
-            }
+        if let (Some(header), Some(event)) = (self.named, claim.tenant)
+            && header != event
+        {
+            return mismatch(format!("AgentVerse-Tenant is {header}, the event's tenantid {event}; make them agree"));
         }
         let named = self.named.or(claim.tenant);
         if claim.command == "ProvisionTenant" {

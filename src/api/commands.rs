@@ -145,10 +145,10 @@ fn not_utf8(name: &HeaderName) -> Problem {
 async fn one(services: &Services, item: Item, wait: Wait, timeout: Duration) -> Result<Response, Problem> {
     let submission = item.map_err(|refused| refused.problem)?;
     let (command_id, _, outcome, mut response) = submit_one(services, submission, wait, timeout).await?;
-    if outcome == OutcomeKind::Accepted {
-        if let Ok(location) = HeaderValue::try_from(format!("/v1/outcomes/{command_id}")) {
-            response.headers_mut().insert(LOCATION, location);
-        }
+    if outcome == OutcomeKind::Accepted
+        && let Ok(location) = HeaderValue::try_from(format!("/v1/outcomes/{command_id}"))
+    {
+        response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
 }
@@ -280,7 +280,7 @@ mod tests {
         let status = |slots: &[Slot], outcomes: &[Outcome]| batch_answer(slots, outcomes).unwrap().0;
         assert_eq!(status(&[bad.clone(), good.clone()], &[outcome(OutcomeKind::Accepted)]), StatusCode::ACCEPTED);
         assert_eq!(status(&[bad.clone(), good.clone()], &[outcome(OutcomeKind::Refused)]), StatusCode::OK);
-        assert_eq!(status(&[bad.clone()], &[]), StatusCode::BAD_REQUEST);
+        assert_eq!(status(std::slice::from_ref(&bad), &[]), StatusCode::BAD_REQUEST);
         assert_eq!(status(&[], &[]), StatusCode::OK);
         let (_, out) = batch_answer(&[bad, good.clone()], &[outcome(OutcomeKind::Applied)]).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();

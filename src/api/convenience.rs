@@ -10,6 +10,7 @@ use super::problem::{INVALID_DATA, INVALID_PRECONDITION, Problem};
 use super::{Services, body, params};
 use crate::domain::Aggregate;
 use crate::flow::gateway::Wait;
+use crate::flow::outcome::OutcomeKind;
 use crate::flow::receive::{Data, Media, media};
 use axum::extract::Request;
 use axum::response::Response;
@@ -77,8 +78,10 @@ pub async fn run(
         let receiver = receiver(services, &access, &head.headers)?;
         receiver.command(attributes, body_data(&body)?).map_err(|refused| refused.problem)?
     };
-    let (_, stream, _, mut response) = submit_one(services, submission, wait, timeout).await?;
-    if let Ok(location) = HeaderValue::try_from(format!("/v1/{}/{}", aggregate.plural(), stream.id)) {
+    let (_, stream, outcome, mut response) = submit_one(services, submission, wait, timeout).await?;
+    if outcome == OutcomeKind::Applied
+        && let Ok(location) = HeaderValue::try_from(format!("/v1/{}/{}", aggregate.plural(), stream.id))
+    {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)

@@ -23,13 +23,14 @@ impl Params {
     /// # Errors
     /// When the query string cannot be decoded.
     pub fn of(uri: &Uri) -> Result<Self, Problem> {
-        let given = if uri.query().is_none_or(str::is_empty) {
-            Vec::new()
-        } else {
-            let Query(given) = Query::try_from_uri(uri)
-                .map_err(|_| Problem::new(&INVALID_QUERY, "the query string is not URL-encoded UTF-8"))?;
-            given
-        };
+        let query = uri.query().unwrap_or_default();
+        if query.is_empty() {
+            return Ok(Self { given: Vec::new(), known: Vec::new() });
+        }
+        let unreadable = || Problem::new(&INVALID_QUERY, "the query string is not URL-encoded UTF-8");
+        // Checked first, for the extractor replaces what is not UTF-8.
+        percent_decoded(query).ok_or_else(unreadable)?;
+        let Query(given) = Query::try_from_uri(uri).map_err(|_| unreadable())?;
         Ok(Self { given, known: Vec::new() })
     }
 

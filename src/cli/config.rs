@@ -1,10 +1,11 @@
 //! `agentverse config`: the settings in force, and what each means.
 
-use super::exit;
-use super::output::Format;
-use crate::runtime::settings::{Error, Loaded, SETTINGS, Setting, environment_name};
-use comfy_table::{ContentArrangement, Table, presets};
+use super::exit::{Error, Exit};
+use super::output::{self, Format};
+use crate::runtime::settings::{self, Loaded, SETTINGS, Setting, environment_name};
+use comfy_table::Table;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Where settings come from; every command that has settings takes these.
@@ -13,7 +14,7 @@ pub struct SettingsArgs {
     /// A file of settings, one `name = value` a line
     #[arg(long, value_name = "FILE", env = "AGENTVERSE_CONFIG")]
     pub config: Option<PathBuf>,
-    /// Sets one setting, above file and environment; may be given again
+    /// Set one setting, above file and environment; give it again for a further one
     #[arg(long, value_name = "NAME=VALUE")]
     pub set: Vec<String>,
 }
@@ -23,44 +24,43 @@ impl SettingsArgs {
     ///
     /// # Errors
     /// When one of them says something that cannot be.
-    pub fn load(&self) -> Result<Loaded, Error> {
+    pub fn load(&self) -> Result<Loaded, settings::Error> {
         Loaded::load(self.config.as_deref(), |name| std::env::var(name).ok(), &self.set)
     }
 }
 
-/// Shows the settings in force
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Args {
-    /// Adds unit, bounds, origin and meaning of every setting
+    /// Add unit, bounds, origin and meaning of every setting
     #[arg(long)]
     pub explain: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
-    /// How to show them
+    /// How to show the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
 }
 
-/// Prints the settings.
-pub fn run(args: Args) -> Result<exit::Exit, exit::Error> {
-    let text = args.text(args.output == Format::Json).map_err(|error| exit::Error::Usage(error.to_string()))?;
-    super::output::line(text.trim_end())?;
-    Ok(exit::Exit::Done)
+/// Prints the settings in force.
+///
+/// # Errors
+/// [`Error::Usage`] when they contradict their bounds or each other.
+pub fn run(args: Args) -> Result<Exit, Error> {
+    let text = show(&args).map_err(|error| Error::Usage(error.to_string()))?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(Exit::Done)
 }
 
-impl Args {
-    /// The command's output. `as_json` is `--output json`; without `--explain` the plain form is itself a settings file.
-    ///
-    /// # Errors
-    /// When the settings contradict themselves or their bounds.
-    pub fn text(&self, as_json: bool) -> Result<String, Error> {
-        let loaded = self.settings.load()?;
-        Ok(match (as_json, self.explain) {
-            (true, _) => format!("{:#}\n", to_json(&loaded)),
-            (false, true) => format!("{}\n", to_table(&loaded)),
-            (false, false) => rows(&loaded).map(|(setting, value)| format!("{} = {value}\n", setting.name)).collect(),
-        })
-    }
+/// The output. Without `--explain` the plain form is itself a settings file.
+fn show(args: &Args) -> Result<String, settings::Error> {
+    let loaded = args.settings.load()?;
+    Ok(match (args.output, args.explain) {
+        (Format::Json, _) => format!("{:#}\n", to_json(&loaded)),
+        (Format::Table, true) => format!("{}\n", to_table(&loaded)),
+        (Format::Table, false) => {
+            rows(&loaded).map(|(setting, value)| format!("{} = {value}\n", setting.name)).collect()
+        }
+    })
 }
 
 fn rows(loaded: &Loaded) -> impl Iterator<Item = (&'static Setting, String)> {
@@ -85,9 +85,7 @@ fn to_json(loaded: &Loaded) -> Value {
 }
 
 fn to_table(loaded: &Loaded) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["SETTING", "VALUE", "UNIT", "BOUNDS", "FROM", "MEANING"]);
+    let mut table = output::table(["setting", "value", "unit", "bounds", "from", "meaning"]);
     for (setting, value) in rows(loaded) {
         let origin = loaded.origin(setting.name).to_string();
         let bounds = setting.bounds.to_string();
@@ -100,14 +98,13 @@ fn to_table(loaded: &Loaded) -> Table {
 mod tests {
     use super::*;
 
-    fn config(explain: bool, set: &str) -> Args {
-        let settings = SettingsArgs { config: None, set: vec![set.to_owned()] };
-        Args { explain, settings, output: Format::Table }
+    fn shown(explain: bool, output: Format, set: &str) -> String {
+        show(&Args { explain, output, settings: SettingsArgs { config: None, set: vec![set.to_owned()] } }).unwrap()
     }
 
     #[test]
     fn the_plain_output_is_a_settings_file_that_says_the_same() {
-        let text = config(false, "http_batch_max=17").text(false).unwrap();
+        let text = shown(false, Format::Table, "http_batch_max=17");
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings");
         std::fs::write(&file, &text).unwrap();
@@ -121,7 +118,7 @@ mod tests {
 
     #[test]
     fn explain_shows_every_setting_with_its_bounds_and_origin() {
-        let table = config(true, "partitions=5").text(false).unwrap();
+        let table = shown(true, Format::Table, "partitions=5");
         for setting in SETTINGS {
             assert!(table.contains(setting.name), "{} is missing:\n{table}", setting.name);
         }
@@ -130,7 +127,7 @@ mod tests {
 
     #[test]
     fn json_has_numbers_as_numbers() {
-        let json: Value = serde_json::from_str(&config(true, "partitions=5").text(true).unwrap()).unwrap();
+        let json: Value = serde_json::from_str(&shown(true, Format::Json, "partitions=5")).unwrap();
         let items = json["items"].as_array().unwrap();
         assert_eq!(items.len(), SETTINGS.len());
         assert_eq!(items[0]["value"], 5);

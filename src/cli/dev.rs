@@ -8,7 +8,7 @@ use crate::domain::Aggregate;
 use crate::flow::gateway::Gateway;
 use crate::runtime::catalog::Catalog;
 use crate::runtime::demo;
-use crate::runtime::node::Node;
+use crate::runtime::node::{Node, fresh_id};
 use crate::runtime::seed::{self, Tally};
 use crate::runtime::settings::Settings;
 use crate::runtime::telemetry::Telemetry;
@@ -20,7 +20,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 /// Between two turns of the metrics' buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -130,11 +129,7 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry) -> Services
         heartbeats: node.leases.clone(),
         readiness: Arc::new(node.readiness()),
         metrics: Arc::new(move || telemetry.render()),
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one place where a command that came without an id gets one"
-        )]
-        ids: Arc::new(Uuid::now_v7),
+        ids: Arc::new(fresh_id),
         settings: ApiSettings {
             body_bytes_max: settings.http_body_bytes_max,
             body_timeout: Duration::from_millis(settings.http_body_ms_max),

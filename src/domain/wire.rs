@@ -48,6 +48,7 @@ pub struct Codec {
 impl Codec {
     /// # Panics
     /// When the schema does not parse. The text is compiled in, and a test loads every one.
+    #[expect(clippy::panic, reason = "a schema that is compiled in and does not parse is no program")]
     pub fn new(name: &'static str, text: &'static str) -> Self {
         let schema = Schema::parse_str(text).unwrap_or_else(|error| panic!("schema {name}: {error}"));
         // One per record for the life of the program, so that the writer and reader can borrow it.
@@ -96,7 +97,6 @@ macro_rules! records {
     ($(#[$meta:meta])* pub enum $set:ident in $folder:literal { $($record:ident),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(clippy::large_enum_variant, reason = "the enums over all aggregates box the whole")]
         pub enum $set { $($record($record)),+ }
 
         impl $crate::domain::wire::Wire for $set {

@@ -10,6 +10,7 @@ use crate::ports::index::{Head, Known};
 use crate::ports::journal::{Decided, EdgeChange, Recorded};
 use crate::ports::topic::{Accepted, DeadLetter};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -33,10 +34,19 @@ pub struct Decisions {
 /// A command that is known already, or whose id is.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeated {
+    pub stream: StreamId,
     pub command_id: uuid::Uuid,
     pub digest: u64,
     /// Position of the record that tells the outcome of the first; 0 where there is none.
     pub position: u64,
+}
+
+impl Repeated {
+    /// With no record to rest on.
+    fn of(accepted: &Accepted) -> Self {
+        let Envelope { stream, command_id, .. } = *accepted.envelope;
+        Self { stream, command_id, digest: accepted.digest, position: 0 }
+    }
 }
 
 /// A stream while a batch is decided.
@@ -86,11 +96,13 @@ impl<'a> BatchDecider<'a> {
         displaced: Option<Known>,
     ) -> Result<(), crate::ports::index::Error> {
         let stream = accepted.envelope.stream;
-        if !self.live.contains_key(&stream) {
-            let state = head.state_of(stream.aggregate)?;
-            self.live.insert(stream, Live { head: head.clone(), state });
-        }
-        let live = &self.live[&stream];
+        let live = match self.live.entry(stream) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let state = head.state_of(stream.aggregate)?;
+                entry.insert(Live { head: head.clone(), state })
+            }
+        };
         let command_id = accepted.envelope.command_id;
         let known = live.head.known.iter().find(|known| known.command_id == command_id).copied().or(displaced);
         if let Some(known) = known {
@@ -105,14 +117,13 @@ impl<'a> BatchDecider<'a> {
 
     /// A command whose id is known: a retry gets the first outcome, an impostor is buried.
     fn known(&mut self, accepted: &Accepted, known: Known) {
-        let repeated =
-            Repeated { command_id: accepted.envelope.command_id, digest: accepted.digest, position: known.position };
+        let repeated = Repeated { position: known.position, ..Repeated::of(accepted) };
         if known.digest == accepted.digest {
             self.out.repeated.push(repeated);
             return;
         }
         let letter = self.letter(accepted, "id_reused", "this command id was used before with other content");
-        self.out.letters.push((letter, Some(Repeated { position: 0, ..repeated })));
+        self.out.letters.push((letter, Some(Repeated::of(accepted))));
     }
 
     fn decide(&mut self, accepted: &Accepted, world: &World) {
@@ -138,7 +149,7 @@ impl<'a> BatchDecider<'a> {
     /// Buries a command, and tells whoever waits for it.
     fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
         let letter = self.letter(accepted, "poisonous", cause);
-        let repeated = Repeated { command_id: accepted.envelope.command_id, digest: accepted.digest, position: 0 };
+        let repeated = Repeated::of(accepted);
         self.out.letters.push((letter, Some(repeated)));
     }
 

@@ -116,7 +116,9 @@ impl Deriver {
     fn tell(&self, records: &[Recorded]) {
         for recorded in records.iter().filter(|recorded| recorded.record.last) {
             let record = &recorded.record;
-            self.hub.tell(record.envelope.command_id, record.command_digest, || outcome_of(self.log, record));
+            self.hub.tell(record.stream(), record.envelope.command_id, record.command_digest, || {
+                outcome_of(self.log, record)
+            });
         }
     }
 
@@ -134,11 +136,12 @@ impl Deriver {
                 log: self.log,
                 position: 0,
             };
-            self.hub.tell(repeated.command_id, repeated.digest, || outcome);
+            self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, || outcome);
             return Ok(());
         }
         if let Some(first) = self.journal.read(self.log, repeated.position, 1).await?.first() {
-            self.hub.tell(repeated.command_id, repeated.digest, || outcome_of(self.log, &first.record));
+            self.hub
+                .tell(repeated.stream, repeated.command_id, repeated.digest, || outcome_of(self.log, &first.record));
         }
         Ok(())
     }
@@ -188,7 +191,7 @@ fn rows(records: &[Recorded]) -> IndexRows {
     for recorded in records {
         let record = &recorded.record;
         if record.last {
-            rows.outcomes.push((record.envelope.command_id, record.position));
+            rows.outcomes.push((record.envelope.tenant(), record.envelope.command_id, record.position));
         }
         // A record whose head is newer in the index already has none here.
         let Some(decided) = &recorded.decided else { continue };

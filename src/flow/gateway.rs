@@ -1,6 +1,6 @@
 //! The gateway: commands in, answers out. What HTTP, the health leases and the catalogue loader call.
 
-use crate::domain::{AnyCommand, Envelope, LogId};
+use crate::domain::{AnyCommand, Envelope, LogId, StreamId};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::react::accept;
 use crate::metrics::{Stopwatch, handles};
@@ -74,13 +74,12 @@ impl Gateway {
         let mut accepted = Vec::with_capacity(commands.len());
         let mut bytes = 0;
         for Submission { envelope, command } in commands {
-            let log = envelope.stream.log(self.partitions);
-            let command_id = envelope.command_id;
+            let (stream, command_id) = (envelope.stream, envelope.command_id);
             // A command that parsed fits its schema; if not, the schema and the struct have come apart.
             let command = accept(envelope, command).map_err(|error| topic::Error::Unavailable(error.to_string()))?;
             bytes += command.payload.len();
-            let waiting = (wait > Wait::Accepted).then(|| self.hub.wait(command_id, command.digest));
-            taken.push(Taken { command_id, log, waiting });
+            let waiting = (wait > Wait::Accepted).then(|| self.hub.wait(stream, command_id, command.digest));
+            taken.push(Taken { stream, command_id, waiting });
             accepted.push(Arc::new(command));
         }
         let count = accepted.len() as u64;
@@ -92,25 +91,20 @@ impl Gateway {
         handles().receive_bytes.increment(bytes as u64);
         watch.record(&handles().receive_accept);
         let mut outcomes = Vec::with_capacity(taken.len());
-        for Taken { command_id, log, waiting } in taken {
-            outcomes.push(self.outcome(command_id, log, waiting, wait, deadline).await);
+        for taken in taken {
+            outcomes.push(self.outcome(taken, wait, deadline).await);
         }
         Ok(outcomes)
     }
 
-    async fn outcome(
-        &self,
-        command_id: uuid::Uuid,
-        log: LogId,
-        waiting: Option<oneshot::Receiver<Outcome>>,
-        wait: Wait,
-        deadline: Instant,
-    ) -> Outcome {
+    async fn outcome(&self, taken: Taken, wait: Wait, deadline: Instant) -> Outcome {
+        let Taken { stream, command_id, waiting } = taken;
+        let log = stream.log(self.partitions);
         let accepted = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
         let Some(mut waiting) = waiting else { return accepted };
         let Ok(Ok(outcome)) = tokio::time::timeout_at(deadline, &mut waiting).await else {
             drop(waiting);
-            self.hub.forget(command_id);
+            self.hub.forget(stream, command_id);
             return accepted;
         };
         if wait == Wait::Projected
@@ -123,16 +117,16 @@ impl Gateway {
     }
 
     fn forget(&self, taken: Vec<Taken>) {
-        for Taken { command_id, waiting, .. } in taken {
+        for Taken { stream, command_id, waiting } in taken {
             drop(waiting);
-            self.hub.forget(command_id);
+            self.hub.forget(stream, command_id);
         }
     }
 }
 
 struct Taken {
+    stream: StreamId,
     command_id: uuid::Uuid,
-    log: LogId,
     waiting: Option<oneshot::Receiver<Outcome>>,
 }
 

@@ -36,6 +36,8 @@ pub struct Leases {
     index: Arc<dyn Index>,
     partitions: u16,
     times: LeaseTimes,
+    /// Makes the ids of transitions: they follow from time alone, and each happens once.
+    ids: fn() -> Uuid,
 }
 
 struct Lease {
@@ -52,9 +54,15 @@ const TRANSITIONS_MAX: usize = 1000;
 const ROWS_MAX: usize = 1000;
 
 impl Leases {
-    pub fn new(gateway: Arc<Gateway>, index: Arc<dyn Index>, partitions: u16, times: LeaseTimes) -> Self {
+    pub fn new(
+        gateway: Arc<Gateway>,
+        index: Arc<dyn Index>,
+        partitions: u16,
+        times: LeaseTimes,
+        ids: fn() -> Uuid,
+    ) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Self { shards, gateway, index, partitions, times }
+        Self { shards, gateway, index, partitions, times, ids }
     }
 
     fn shard(&self, agent: &StreamId) -> &Mutex<HashMap<StreamId, Lease>> {
@@ -129,7 +137,7 @@ impl Leases {
     }
 
     async fn report(&self, transitions: &[(StreamId, Health)]) {
-        let commands = transitions.iter().map(|(agent, health)| transition(*agent, *health)).collect();
+        let commands = transitions.iter().map(|(agent, health)| self.transition(*agent, *health)).collect();
         let sent = self.gateway.submit_in(Lane::System, commands, Wait::Accepted, Duration::ZERO).await;
         if let Err(error) = sent {
             tracing::warn!(%error, agents = transitions.len(), "health transitions were not taken; the next sweep tries again");
@@ -140,6 +148,18 @@ impl Leases {
                 self.shard(agent).lock().entry(*agent).or_insert(Lease { renewed, health: before }).health = before;
             }
         }
+    }
+
+    /// The command that reports a transition.
+    fn transition(&self, agent: StreamId, health: Health) -> Submission {
+        let reason = match health {
+            Health::Active => "heartbeat",
+            Health::Unknown | Health::Degraded | Health::Offline => "no heartbeat within the lease",
+        };
+        let mut envelope = Envelope::new((self.ids)(), agent);
+        envelope.source = SYSTEM_SOURCE.into();
+        let command = agent::Command::ReportAgentHealth(ReportAgentHealth { health, reason: reason.into() });
+        Submission { envelope, command: command.into() }
     }
 
     /// The state of an agent as the index has it.
@@ -173,23 +193,11 @@ impl Heartbeats for Leases {
         }
         if state.health != Health::Active {
             self.gateway
-                .submit_in(Lane::System, vec![transition(agent, Health::Active)], Wait::Accepted, Duration::ZERO)
+                .submit_in(Lane::System, vec![self.transition(agent, Health::Active)], Wait::Accepted, Duration::ZERO)
                 .await
                 .map_err(|error| Error::Unavailable(error.to_string()))?;
         }
         self.track(agent, Health::Active)?;
         Ok(answer)
     }
-}
-
-/// The command that reports a transition.
-fn transition(agent: StreamId, health: Health) -> Submission {
-    let reason = match health {
-        Health::Active => "heartbeat",
-        Health::Unknown | Health::Degraded | Health::Offline => "no heartbeat within the lease",
-    };
-    let mut envelope = Envelope::new(Uuid::now_v7(), agent);
-    envelope.source = SYSTEM_SOURCE.into();
-    let command = agent::Command::ReportAgentHealth(ReportAgentHealth { health, reason: reason.into() });
-    Submission { envelope, command: command.into() }
 }

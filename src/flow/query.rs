@@ -7,6 +7,8 @@ mod history;
 mod letters;
 mod list;
 #[cfg(test)]
+pub(crate) mod stores;
+#[cfg(test)]
 mod tests;
 
 pub use history::{Entry, HistoryPage, HistoryQuery, Order};
@@ -99,7 +101,7 @@ impl Query {
     /// The stream and the outcome of a command of this tenant; `None` when it is not decided, not known, forgotten, or
     /// another tenant's.
     pub async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<(StreamId, Outcome)>, Error> {
-        let Some(at) = self.index.outcome(command_id).await? else {
+        let Some(at) = self.index.outcome(tenant, command_id).await? else {
             return self.buried(tenant, command_id).await;
         };
         let read = self.journal.read(at.log, at.position, 1).await?;

@@ -1,7 +1,7 @@
 //! Port: the index, what the flow derives from the logs to decide by: heads, known command ids, edges, outcomes.
 
 use crate::domain::record::Record;
-use crate::domain::{AnyState, LogId, Micros, StreamId};
+use crate::domain::{AnyState, LogId, Micros, StreamId, TenantId};
 use crate::ports::journal::{EdgeChange, Recorded};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -106,8 +106,8 @@ pub struct IndexRows {
     pub edges: Vec<(EdgeChange, u64)>,
     /// Ids that had to leave their heads.
     pub displaced: Vec<(StreamId, Known)>,
-    /// (command id, position of its last record).
-    pub outcomes: Vec<(Uuid, u64)>,
+    /// (tenant, command id, position of its last record).
+    pub outcomes: Vec<(TenantId, Uuid, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -147,5 +147,5 @@ pub trait Index: Send + Sync + 'static {
 
     async fn history(&self, stream: StreamId, before: u64, records_max: usize) -> Result<Vec<Recorded>, Error>;
 
-    async fn outcome(&self, command_id: Uuid) -> Result<Option<OutcomeRef>, Error>;
+    async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, Error>;
 }

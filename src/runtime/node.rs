@@ -102,6 +102,7 @@ impl Node {
                 offline_after: Duration::from_millis(settings.heartbeat_offline_ms),
                 tracked_max: settings.heartbeat_tracked_max,
             },
+            fresh_id,
         ));
         let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
@@ -168,6 +169,12 @@ impl Node {
             Err(error) => Err(FolderError::Derived(error.to_string()).into()),
         }
     }
+}
+
+/// An id for what has none of its own: a command that came without one, a transition that follows from time alone.
+#[expect(clippy::disallowed_methods, reason = "the one place where ids come from nowhere")]
+pub fn fresh_id() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
 }
 
 /// The engine's part of the settings.

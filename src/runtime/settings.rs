@@ -31,8 +31,10 @@ impl Bounds {
     /// What is wrong with a value that was not taken, with the name of the bound that it breaks.
     fn fault(&self, name: &str, text: &str) -> String {
         match (self, parse_number(text)) {
-            (Self::Numbers(min, _), Some(number)) if number < *min => format!("is below {name}'s least, {min}"),
-            (Self::Numbers(_, max), Some(_)) => format!("is above {name}'s most, {max}"),
+            (Self::Numbers(min, _), Some(number)) if number < *min => {
+                format!("is below the lower bound of {name}, {min}")
+            }
+            (Self::Numbers(_, max), Some(_)) => format!("is above the upper bound of {name}, {max}"),
             (Self::Numbers(..), None) => {
                 format!("is no whole number within {self} (1_000, 64KiB, 1MiB, 2GiB are read)")
             }
@@ -213,10 +215,10 @@ settings! {
     pinned_heads_max: usize = 50_000, Numbers(1_000, 10_000_000), "heads", "Per log: heads whose index rows are not acknowledged; above it the log pauses.";
     reaction_page_max: usize = 500, Numbers(1, 10_000), "commands", "Most follow-up commands of one record; more go in further pages.";
     http_body_bytes_max: usize = 8 * MIB as usize, Numbers(KIB, 256 * MIB), "bytes", "Largest request body.";
-    http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
+    http_body_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest time for a request's body to come in.";
+    http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
-    http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest that the head of a request may take, idle time between requests included.";
-    http_body_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that the body of a request may take.";
+    http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_wait_ms_max: u64 = 30_000, Numbers(1, 600_000), "ms", "Longest that a caller may wait for an outcome.";
     http_wait_ms_default: u64 = 5_000, Numbers(1, 600_000), "ms", "How long a caller waits that names no time.";
     page_rows_max: usize = 1_000, Numbers(1, 10_000), "rows", "Largest page of a list.";
@@ -356,9 +358,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_its_bound() {
         let above = overridden("partitions=2000").unwrap_err();
-        assert!(above.contains("above partitions's most, 1024"), "{above}");
+        assert!(above.contains("above the upper bound of partitions, 1024"), "{above}");
         for (text, part) in [
-            ("partitions=0", "below partitions's least, 1"),
+            ("partitions=0", "below the lower bound of partitions, 1"),
             ("partitions=many", "(command line) is no whole number within 1..=1024"),
             ("worker_threads=-1", "0..=1024"),
             ("log_format=xml", "pretty|json"),

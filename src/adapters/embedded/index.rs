@@ -158,6 +158,19 @@ fn head_bytes(head: &Head) -> usize {
     HEAD_BYTES + head.state.len() + head.known.capacity() * size_of::<Known>()
 }
 
+/// Two tenants may use one command id: neither may find, or hide, the other's outcome.
+fn outcome_key(tenant: TenantId, command_id: Uuid) -> Uuid {
+    if tenant.is_shared() {
+        return command_id;
+    }
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(tenant.0.as_bytes());
+    bytes[16..].copy_from_slice(command_id.as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
+    Uuid::from_bytes(key)
+}
+
 fn unavailable(error: FolderError) -> Error {
     Error::Unavailable(error.to_string())
 }
@@ -199,7 +212,9 @@ impl Index for EmbeddedIndex {
             );
         }
         self.store.outcomes.put_all(
-            rows.outcomes.into_iter().map(|(command_id, position)| (command_id, OutcomeRef { log, position })),
+            rows.outcomes
+                .into_iter()
+                .map(|(tenant, command_id, position)| (outcome_key(tenant, command_id), OutcomeRef { log, position })),
         );
         let mut shard = self.shard(log).lock();
         let shard = &mut *shard;
@@ -282,7 +297,7 @@ impl Index for EmbeddedIndex {
         Ok(records)
     }
 
-    async fn outcome(&self, command_id: Uuid) -> Result<Option<OutcomeRef>, Error> {
-        self.store.outcomes.get(command_id).map_err(unavailable)
+    async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, Error> {
+        self.store.outcomes.get(outcome_key(tenant, command_id)).map_err(unavailable)
     }
 }

@@ -93,7 +93,7 @@ impl<const N: usize, V: Clone + Serialize + DeserializeOwned> Overlay<N, V> {
     /// When the store refuses; the rows stay in memory.
     pub fn flush(&self) -> Result<(), FolderError> {
         let frozen = self.memory.read().frozen.clone();
-        write_sorted(&self.keyspace, frozen.iter().map(|(key, value)| (key, value)))?;
+        write_sorted(&self.keyspace, frozen.iter())?;
         self.memory.write().frozen = Arc::default();
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! poll interval, where the asynchronous timer is not, and a busy sender delays no check. A sample that waits for a
 //! thread is measured too long, never too short.
 
+#![expect(clippy::disallowed_methods, reason = "a load generator measures time itself")]
+
 use super::stats::Samples;
 use super::wire::{Head, parse_head};
 use serde::Deserialize;

@@ -16,7 +16,9 @@ mod tests;
 mod view;
 
 use super::common::{Health, Modality};
-use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, StreamId, World};
+use crate::domain::{
+    Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, StreamId, World,
+};
 use crate::records;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +35,8 @@ records! { pub enum Command in "llm_provider" {
     DeregisterLlmProvider,
 } }
 
-records! { pub enum Event in "llm_provider" {
+records! {
+pub enum Event in "llm_provider" {
     LlmProviderRegistered, LlmProviderRevised, ModelsAdded, ModelChanged, ModelRetired, LlmProviderLimitsSet,
     LlmProviderHealthChanged, LlmProviderDeregistered,
 } }

@@ -20,7 +20,12 @@ pub fn react(event: &Event, _state: &State, meta: &EventMeta, _world: &World) ->
             command: coupling::Command::ResumeCoupling(ResumeCoupling { hold: Hold::Provider }).into(),
         }],
         Event::LlmProviderDeregistered(event) => {
-            vec![rebind("rebind_from_provider", meta, None, because("the LLM provider was deregistered", &event.reason))]
+            vec![rebind(
+                "rebind_from_provider",
+                meta,
+                None,
+                because("the LLM provider was deregistered", &event.reason),
+            )]
         }
         Event::LlmProviderRegistered(_)
         | Event::LlmProviderRevised(_)
@@ -33,8 +38,7 @@ pub fn react(event: &Event, _state: &State, meta: &EventMeta, _world: &World) ->
 
 /// Each coupling that uses this provider (and, where given, this model of it) chooses the best that is left.
 fn rebind(name: &'static str, meta: &EventMeta, away_from_model: Option<String>, reason: String) -> Reaction {
-    let command =
-        RebindCoupling { model: None, away_from_provider: Some(meta.stream.id), away_from_model, reason };
+    let command = RebindCoupling { model: None, away_from_provider: Some(meta.stream.id), away_from_model, reason };
     Reaction::FanOut {
         name,
         from: meta.stream,

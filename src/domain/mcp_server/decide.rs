@@ -116,7 +116,11 @@ fn report_health(state: &State, command: &ReportMcpServerHealth) -> Result<Decis
         return Ok(Decision::unchanged());
     }
     let (before, after) = (state.health, command.health);
-    Ok(Decision::event(Event::McpServerHealthChanged(McpServerHealthChanged { before, after, reason: command.reason.clone() })))
+    Ok(Decision::event(Event::McpServerHealthChanged(McpServerHealthChanged {
+        before,
+        after,
+        reason: command.reason.clone(),
+    })))
 }
 
 fn deregister(state: &State, command: &DeregisterMcpServer) -> Result<Decision<Event>, Rejection> {
@@ -152,7 +156,10 @@ fn check_listing(listing: &Listing) -> Result<(), Rejection> {
 /// The tools with their digests, sorted by name; checked one by one.
 fn digested_by_name(tools: &[Tool]) -> Result<BTreeMap<String, DigestedTool>, Rejection> {
     if tools.len() > TOOLS_MAX {
-        return Err(Rejection::invalid("tools", format!("has {} entries, at most {TOOLS_MAX} are allowed", tools.len())));
+        return Err(Rejection::invalid(
+            "tools",
+            format!("has {} entries, at most {TOOLS_MAX} are allowed", tools.len()),
+        ));
     }
     let mut by_name = BTreeMap::new();
     for tool in tools {

@@ -210,7 +210,9 @@ mod tests {
         assert_eq!(tool(r#"{"name":"t","input_schema":"{\"b\": 1}"}"#).unwrap(), r#"{"b": 1}"#);
         assert_eq!(tool(r#"{"name":"t","input_schema":null}"#).unwrap(), "");
         assert_eq!(tool(r#"{"name":"t"}"#).unwrap(), "");
-        assert!(tool(r#"{"name":"t","input_schema":[1]}"#).unwrap_err().to_string().contains("JSON object, or its text"));
+        assert!(
+            tool(r#"{"name":"t","input_schema":[1]}"#).unwrap_err().to_string().contains("JSON object, or its text")
+        );
     }
 
     fn json() -> impl Strategy<Value = Value> {
@@ -224,12 +226,15 @@ mod tests {
         leaf.prop_recursive(4, 32, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|fields| fields.into_iter().collect()),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|fields| fields.into_iter().collect()),
             ]
         })
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn canonical_text_is_a_fixed_point_and_keeps_the_value(value in json()) {
             let text = canonical_text(&value.to_string());

@@ -193,7 +193,10 @@ fn a_command_may_leave_out_what_has_a_default() {
     let tools = br#"{"tools":[{"name":"t","input_schema":{"type":"object"}}]}"#;
     let plain = Tool { name: "t".into(), description: String::new(), input_schema: r#"{"type":"object"}"#.into() };
     assert_eq!(Command::from_json("DiscoverTools", tools).unwrap(), discover(vec![plain]));
-    assert!(Command::from_json("RegisterMcpServer", br#"{"name":"x","colour":1}"#).is_err(), "unknown fields are refused");
+    assert!(
+        Command::from_json("RegisterMcpServer", br#"{"name":"x","colour":1}"#).is_err(),
+        "unknown fields are refused"
+    );
 }
 
 #[test]

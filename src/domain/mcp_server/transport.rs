@@ -71,7 +71,10 @@ mod tests {
         ] {
             assert_eq!(serde_json::from_str::<Transport>(text).unwrap(), transport);
             assert_eq!(serde_json::to_value(transport).unwrap(), transport.name());
-            assert_eq!(postcard::from_bytes::<Transport>(&postcard::to_stdvec(&transport).unwrap()).unwrap(), transport);
+            assert_eq!(
+                postcard::from_bytes::<Transport>(&postcard::to_stdvec(&transport).unwrap()).unwrap(),
+                transport
+            );
         }
         assert!(serde_json::from_str::<Transport>("\"carrier-pigeon\"").is_err());
     }

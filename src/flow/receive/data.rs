@@ -65,7 +65,7 @@ impl<'a> Data<'a> {
         match self {
             Self::Json(text) if !text.trim_start().starts_with('{') => Err(Problem::new(
                 Code::InvalidData,
-                format!("the data of {name} must be a JSON object; \"data\": {{}} where it has nothing to say"),
+                format!("{name} needs \"data\", a JSON object of its fields; {{}} where it has nothing to say"),
             )),
             Self::Json(text) => AnyCommand::from_json(aggregate, name, text.as_bytes()).map_err(problem),
             Self::Avro(bytes) => avro(aggregate, name, bytes),
@@ -82,11 +82,9 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Problem> {
 }
 
 fn avro(aggregate: Aggregate, name: &'static str, bytes: &[u8]) -> Result<AnyCommand, Problem> {
-    if let Some(rest) = bytes.strip_prefix(&SINGLE_OBJECT) {
-        if let Some((fingerprint, record)) = rest.split_first_chunk::<8>() {
-            let fingerprint = u64::from_le_bytes(*fingerprint);
-            return AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem);
-        }
+    if let Some((fingerprint, record)) = bytes.strip_prefix(&SINGLE_OBJECT).and_then(<[u8]>::split_first_chunk::<8>) {
+        let fingerprint = u64::from_le_bytes(*fingerprint);
+        return AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem);
     }
     if let Some((&[CONFLUENT, a, b, c, d], _)) = bytes.split_first_chunk::<5>() {
         let id = u32::from_be_bytes([a, b, c, d]);

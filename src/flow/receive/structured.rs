@@ -87,12 +87,10 @@ impl Receiver<'_> {
         let Event { attributes, data, data_base64 } = event;
         let id = attributes.id.as_deref().map(str::to_owned);
         let refused = |problem| Refused { id: id.clone(), problem };
-        if let Some(data) = data {
-            return self.submission(attributes, Data::Json(data.get()), index).map_err(refused);
-        }
-        let Some(encoded) = data_base64 else {
-            let message = "the attribute \"data\" is missing; it holds the command's fields, or {} where it has none";
-            return Err(refused(Problem::new(Code::InvalidData, message)));
+        let (Some(encoded), None) = (data_base64, data) else {
+            // No data reads like an empty text: refused, once it is known for which command.
+            let data = Data::Json(data.map_or("", RawValue::get));
+            return self.submission(attributes, data, index).map_err(refused);
         };
         let Ok(bytes) = STANDARD.decode(encoded.0.as_bytes()) else {
             return Err(refused(Problem::new(Code::InvalidData, "data_base64 is not base64 (RFC 4648, with padding)")));

@@ -63,15 +63,15 @@ async fn ids_and_outcomes_are_found(rig: &mut impl Rig) {
     let known = Known { command_id: Uuid::from_u128(7), digest: 8, position: 9 };
     let rows = IndexRows {
         displaced: vec![(stream(922), known)],
-        outcomes: vec![(Uuid::from_u128(10), 11)],
+        outcomes: vec![(stream(922).tenant, Uuid::from_u128(10), 11)],
         ..IndexRows::default()
     };
     ports.index.apply(log, rows, 11).await.expect("applied");
     assert_eq!(ports.index.known(stream(922), known.command_id).await.expect("read"), Some(known));
     assert_eq!(ports.index.known(stream(923), known.command_id).await.expect("read"), None, "of another stream");
-    let outcome = ports.index.outcome(Uuid::from_u128(10)).await.expect("read");
+    let outcome = ports.index.outcome(stream(922).tenant, Uuid::from_u128(10)).await.expect("read");
     assert_eq!(outcome, Some(OutcomeRef { log, position: 11 }));
-    assert_eq!(ports.index.outcome(Uuid::from_u128(12)).await.expect("read"), None);
+    assert_eq!(ports.index.outcome(stream(923).tenant, Uuid::from_u128(10)).await.expect("read"), None);
 }
 
 async fn history_walks_from_the_newest(rig: &mut impl Rig) {

@@ -27,7 +27,8 @@ fn a_registered_server_is_not_registered_again_unless_it_is_the_same() {
 fn a_revision_changes_what_it_names_and_nothing_else() {
     let expect = |change: fn(&mut ReviseMcpServer), after: Listing| {
         let event = Event::McpServerRevised(McpServerRevised { listing: after.clone() });
-        let state = Server::given([registered(), discovered(vec![digested("a", "{}")])]).when(revise(change)).then([event]);
+        let state =
+            Server::given([registered(), discovered(vec![digested("a", "{}")])]).when(revise(change)).then([event]);
         assert_eq!(state.listing, after);
         assert_eq!(state.tools, vec![digested("a", "{}")]);
     };
@@ -64,7 +65,8 @@ fn health_moves_by_transitions_only() {
 
 #[test]
 fn a_server_is_deregistered_once_and_for_ever() {
-    let state = Server::given([registered(), discovered(vec![digested("a", "{}")])]).when(deregister()).then([deregistered()]);
+    let state =
+        Server::given([registered(), discovered(vec![digested("a", "{}")])]).when(deregister()).then([deregistered()]);
     assert_eq!((state.status, state.reason.as_str()), (Status::Deregistered, "moved"));
     let gone = || Server::given([registered(), deregistered()]);
     gone().when(deregister()).then_nothing();
@@ -119,10 +121,9 @@ fn what_a_listing_must_not_say_is_refused_at_registration_and_revision() {
 fn a_reason_has_its_bound() {
     let reason = "x".repeat(TEXT_BYTES_MAX + 1);
     let health = ReportMcpServerHealth { health: Health::Active, reason: reason.clone() };
-    for command in [
-        Command::ReportMcpServerHealth(health),
-        Command::DeregisterMcpServer(DeregisterMcpServer { reason }),
-    ] {
+    for command in
+        [Command::ReportMcpServerHealth(health), Command::DeregisterMcpServer(DeregisterMcpServer { reason })]
+    {
         Server::given([registered()]).when(command).then_refused("invalid");
     }
 }

@@ -89,6 +89,8 @@ fn tools() -> impl Strategy<Value = Vec<Tool>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn after_a_discovery_the_server_has_exactly_the_list_and_repeating_it_changes_nothing(
         first in prop::option::of(tools()),

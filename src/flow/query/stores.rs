@@ -1,0 +1,127 @@
+//! The read side's stores, held in memory, for tests.
+
+use crate::domain::{Aggregate, LogId, StreamId, TenantId};
+use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
+use crate::ports::journal::{Batch, LogState, Recorded};
+use crate::ports::topic::{Accepted, DeadLetter, Delivery, Lane};
+use crate::ports::views::ViewRow;
+use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// What the read side reads: rows, records (in position order, one log), letters.
+#[derive(Default)]
+pub struct Stores {
+    pub rows: BTreeMap<(TenantId, Uuid), ViewRow>,
+    pub records: Vec<Recorded>,
+    pub letters: Vec<DeadLetter>,
+}
+
+#[async_trait]
+impl Views for Stores {
+    async fn apply(&self, _: LogId, _: Vec<ViewRow>, _: u64) -> Result<(), views::Error> {
+        unreachable!()
+    }
+    async fn applied_to(&self, _: LogId) -> Result<u64, views::Error> {
+        unreachable!()
+    }
+    async fn get(&self, stream: StreamId) -> Result<Option<ViewRow>, views::Error> {
+        Ok(self.rows.get(&(stream.tenant, stream.id)).filter(|row| row.stream == stream).cloned())
+    }
+    async fn list(
+        &self,
+        tenant: TenantId,
+        aggregate: Aggregate,
+        after: Option<Uuid>,
+        rows_max: usize,
+    ) -> Result<Vec<ViewRow>, views::Error> {
+        let all = self.list_all(aggregate, after.map(|id| (tenant, id)), usize::MAX).await?;
+        Ok(all.into_iter().filter(|row| row.stream.tenant == tenant).take(rows_max).collect())
+    }
+    async fn list_all(
+        &self,
+        aggregate: Aggregate,
+        after: Option<(TenantId, Uuid)>,
+        rows_max: usize,
+    ) -> Result<Vec<ViewRow>, views::Error> {
+        let rows = self
+            .rows
+            .iter()
+            .filter(|(place, row)| row.stream.aggregate == aggregate && after.is_none_or(|after| **place > after));
+        Ok(rows.take(rows_max).map(|(_, row)| row.clone()).collect())
+    }
+}
+
+#[async_trait]
+impl Index for Stores {
+    async fn heads(&self, _: LogId, _: &[StreamId]) -> Result<Vec<Option<Arc<Head>>>, index::Error> {
+        unreachable!()
+    }
+    async fn apply(&self, _: LogId, _: IndexRows, _: u64) -> Result<(), index::Error> {
+        unreachable!()
+    }
+    async fn applied_to(&self, _: LogId) -> Result<u64, index::Error> {
+        unreachable!()
+    }
+    async fn known(&self, _: StreamId, _: Uuid) -> Result<Option<Known>, index::Error> {
+        unreachable!()
+    }
+    async fn edges(&self, _: StreamId, _: Option<StreamId>, _: usize) -> Result<Vec<StreamId>, index::Error> {
+        unreachable!()
+    }
+    async fn history(&self, stream: StreamId, before: u64, max: usize) -> Result<Vec<Recorded>, index::Error> {
+        let newest_first = self.records.iter().rev();
+        let of_stream = newest_first.filter(|one| one.record.stream() == stream && one.record.position < before);
+        Ok(of_stream.take(max).cloned().collect())
+    }
+    async fn outcome(&self, _tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
+        let found = self.records.iter().find(|one| one.record.last && one.record.envelope.command_id == command_id);
+        Ok(found.map(|one| OutcomeRef { log: one.record.stream().log(1), position: one.record.position }))
+    }
+}
+
+#[async_trait]
+impl Journal for Stores {
+    async fn claim(&self, _: LogId) -> Result<LogState, journal::Error> {
+        unreachable!()
+    }
+    async fn append(&self, _: Batch) -> Result<(), journal::Error> {
+        unreachable!()
+    }
+    async fn read(&self, _: LogId, from: u64, max: usize) -> Result<Vec<Recorded>, journal::Error> {
+        Ok(self.records.iter().filter(|one| one.record.position >= from).take(max).cloned().collect())
+    }
+    async fn state(&self, _: LogId) -> Result<LogState, journal::Error> {
+        unreachable!()
+    }
+}
+
+#[async_trait]
+impl Topics for Stores {
+    async fn produce(&self, _: Vec<Arc<Accepted>>, _: Lane) -> Result<(), topic::Error> {
+        unreachable!()
+    }
+    async fn poll(&self, _: LogId, _: u64, _: usize) -> Result<Vec<Delivery>, topic::Error> {
+        unreachable!()
+    }
+    async fn publish(&self, _: LogId, _: Arc<[Recorded]>) -> Result<(), topic::Error> {
+        unreachable!()
+    }
+    async fn follow(&self, _: LogId, _: u64, _: usize) -> Result<Vec<Recorded>, topic::Error> {
+        unreachable!()
+    }
+    async fn bury(&self, _: DeadLetter) -> Result<(), topic::Error> {
+        unreachable!()
+    }
+    async fn dead_letters(&self, from: u64, max: usize) -> Result<Vec<(u64, DeadLetter)>, topic::Error> {
+        Ok((0..).zip(self.letters.iter().cloned()).skip(from as usize).take(max).collect())
+    }
+}
+
+/// A query over these stores.
+pub fn query(stores: Stores) -> super::Query {
+    let stores = Arc::new(stores);
+    super::Query::new(stores.clone(), stores.clone(), stores.clone(), stores)
+}
