@@ -9,8 +9,8 @@ use crate::flow::world::Sight;
 use crate::ports::index::{Head, Known};
 use crate::ports::journal::{Decided, EdgeChange, Recorded};
 use crate::ports::topic::{Accepted, DeadLetter};
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

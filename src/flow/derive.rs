@@ -13,7 +13,7 @@ use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, IndexRows};
 use crate::ports::journal::{Decided, Recorded};
 use crate::ports::{Index, Journal, Topics};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -215,7 +215,7 @@ pub async fn fold(log: LogId, index: &dyn Index, records: &mut [Recorded]) -> Re
         let length = records[start..].iter().position(|recorded| recorded.record.last).map_or(1, |last| last + 1);
         let command = &mut records[start..start + length];
         start += length;
-        if let std::collections::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
+        if let hashbrown::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
             let head = index.heads(log, &[stream]).await?.pop().flatten().unwrap_or_else(|| Arc::new(Head::empty()));
             let state = head.state_of(log.aggregate)?;
             vacant.insert((head, state));

@@ -1,9 +1,9 @@
 //! What became of a command: the answer that a caller waits for, and the hub where callers wait.
 
 use crate::domain::{LogId, Rejection, StreamId};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use serde::Serialize;
-use std::collections::HashMap;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 

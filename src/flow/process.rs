@@ -16,7 +16,7 @@ use crate::ports::index::{Head, Known};
 use crate::ports::journal::LogState;
 use crate::ports::topic::{DeadLetter, Delivery, Unreadable};
 use crate::ports::{Clock, Index, Journal, Topics};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -216,7 +216,7 @@ impl Processor<'_> {
         for stream in deliveries.iter().filter_map(|delivery| Some(delivery.command.as_ref().ok()?.envelope.stream)) {
             if let Some(head) = self.pinned.get(&stream) {
                 heads.insert(stream, head.clone());
-            } else if let std::collections::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
+            } else if let hashbrown::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
                 // Filled below; the entry keeps the stream from being asked for twice.
                 vacant.insert(Arc::new(Head::empty()));
                 missing.push(stream);

@@ -11,7 +11,7 @@ use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::Recorded;
 use crate::ports::views::{RowData, ViewRow};
 use crate::ports::{Topics, Views};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;

@@ -6,7 +6,7 @@
 use crate::domain::{Aggregate, Lookup, Seen, StreamId, TenantId, World};
 use crate::ports::Index;
 use crate::ports::index::{Error, Head};
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Providers that one tenant's decisions look at.

@@ -22,6 +22,7 @@ pub struct Head {
     /// Whether older ids were moved out to rows of their own.
     pub displaced: bool,
     /// [`AnyState::to_blob`].
+    #[serde(with = "super::blob")]
     pub state: Arc<[u8]>,
 }
 

@@ -3,6 +3,7 @@
 //! `conformance` holds one suite per port, which every adapter passes unchanged. Architecture invariant: nothing here,
 //! and nothing in `flow`, names an adapter.
 
+mod blob;
 pub mod clock;
 #[cfg(test)]
 pub mod conformance;

@@ -20,6 +20,7 @@ pub struct RowData {
     pub created_at: Micros,
     pub updated_at: Micros,
     /// [`AnyState::to_blob`](crate::domain::AnyState::to_blob).
+    #[serde(with = "super::blob")]
     pub state: Arc<[u8]>,
 }
 

@@ -50,12 +50,7 @@ pub struct Store {
 
 impl Store {
     pub fn open(path: &Path, config: &Config) -> Result<Self, FolderError> {
-        let database = Database::builder(path)
-            .cache_size(config.row_cache_bytes_max)
-            // One thread compacts: the flow needs the others.
-            .worker_threads(1)
-            .open()
-            .map_err(FolderError::derived)?;
+        let database = open_in_background(path, config.row_cache_bytes_max)?;
         let table = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(FolderError::derived);
         let outcomes_bytes_max = config.outcomes_bytes_max;
         let outcomes = database
@@ -124,6 +119,28 @@ impl Store {
             }
         }
         Ok(found)
+    }
+}
+
+/// Opens the database from a thread that gives way, so that the thread it compacts on, which inherits that, does too.
+fn open_in_background(path: &Path, cache_bytes_max: u64) -> Result<Database, FolderError> {
+    let path = path.to_owned();
+    let opening = std::thread::spawn(move || {
+        give_way();
+        // One thread compacts: the flow needs the others.
+        Database::builder(path).cache_size(cache_bytes_max).worker_threads(1).open()
+    });
+    match opening.join() {
+        Ok(database) => database.map_err(FolderError::derived),
+        Err(_) => Err(FolderError::derived("opening it panicked")),
+    }
+}
+
+/// Lets every other thread of the process go first: what is derived can wait, callers cannot.
+pub fn give_way() {
+    const NICE: i32 = 10;
+    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
+        tracing::debug!(%error, "the thread keeps its priority");
     }
 }
 

@@ -23,14 +23,14 @@ pub fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The id of the `index`-th thing of a use: a version 8 UUID, scattered over the whole range. `index` is below 2^56.
+/// The id of the `index`-th thing of a use: a version 4 UUID, scattered over the whole range. `index` is below 2^56.
 pub fn id(seed: u64, use_: Use, index: u64) -> Uuid {
     let high = mix(seed ^ mix(((use_ as u64) << 56) | index));
     let low = mix(high ^ index);
     let mut bytes = [0u8; 16];
     bytes[..8].copy_from_slice(&high.to_be_bytes());
     bytes[8..].copy_from_slice(&low.to_be_bytes());
-    Builder::from_custom_bytes(bytes).into_uuid()
+    Builder::from_random_bytes(bytes).into_uuid()
 }
 
 /// The size of a run.
