@@ -67,9 +67,7 @@ macro_rules! metrics {
 metrics! {
     Counter "agentverse_receive_commands_total" Count "Commands made durable in their topic." { receive_commands }
     Counter "agentverse_receive_bytes_total" Bytes "Avro bytes of the commands made durable." { receive_bytes }
-    Counter "agentverse_receive_refusals_total" Count
-        "Commands not taken: unreadable ones (invalid) and those turned away while too much waited (overloaded)."
-        { receive_invalid ("cause" = "invalid"), receive_overloaded ("cause" = "overloaded") }
+    Counter "agentverse_receive_refusals_total" Count "Commands turned away while too much waited." { receive_overloaded }
     Gauge "agentverse_receive_waiting_commands" Count "Commands that are durable and not yet in a log." { receive_waiting }
     Histogram "agentverse_receive_accept_seconds" Seconds
         "From a parsed request to its commands being durable." { receive_accept }
@@ -91,14 +89,10 @@ metrics! {
 
     Counter "agentverse_derive_records_total" Count "Records whose derived rows are acknowledged." { derive_records }
     Histogram "agentverse_derive_batch_seconds" Seconds "One run of index, publish, outcomes, reactions." { derive_batch }
-    Counter "agentverse_derive_retries_total" Count "Runs that failed and were tried again." { derive_retries }
-    Gauge "agentverse_derive_pinned_heads" Count
-        "Heads held in memory because their index rows are not acknowledged." { derive_pinned }
 
     Counter "agentverse_project_records_total" Count "Events projected into the views." { project_records }
     Counter "agentverse_project_rows_total" Count "View rows written; fewer than events where a flush joined some." { project_rows }
     Histogram "agentverse_project_batch_seconds" Seconds "Writing the rows of one run of events." { project_batch }
-    Histogram "agentverse_project_delay_seconds" Seconds "From an event's recorded_at to its rows being readable." { project_delay }
 
     Counter "agentverse_react_commands_total" Count "Follow-up commands sent." { react_commands }
     Counter "agentverse_react_stops_total" Count
@@ -112,7 +106,6 @@ metrics! {
     Histogram "agentverse_folder_sync_seconds" Seconds "One sync." { folder_sync }
     Counter "agentverse_folder_written_bytes_total" Bytes "Bytes written to segment files, frames included." { folder_written }
     Histogram "agentverse_folder_checkpoint_seconds" Seconds "One checkpoint of what is derived." { folder_checkpoint }
-    Gauge "agentverse_folder_segments_bytes" Bytes "Size of all segment files." { folder_segments }
 
     Histogram "agentverse_agent_response_time" Seconds
         "Response time of an agent's model requests. Without observations until LLM workers run." { agent_response_time }

@@ -4,6 +4,7 @@ use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
 use super::{Services, commands, convenience, health, heartbeat, history, openapi, outcomes, resources};
 use crate::domain::Aggregate;
+use crate::metrics::{Stopwatch, handles, http_request};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -66,6 +67,22 @@ pub struct Route {
     pub endpoint: Endpoint,
 }
 
+/// A request under way, also when its caller goes away.
+struct Open;
+
+impl Open {
+    fn new() -> Self {
+        handles().http_open.increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        handles().http_open.decrement(1.0);
+    }
+}
+
 /// Every route there is.
 pub fn table() -> Vec<Route> {
     let mut routes = Vec::new();
@@ -102,12 +119,20 @@ pub fn router(services: &Arc<Services>, loopback: Loopback) -> Router {
     let router = table().into_iter().fold(Router::new(), |router, route| {
         let services = Arc::clone(services);
         let endpoint = route.endpoint;
+        // One per route, for the life of the process: labels of metrics are borrowed for ever.
+        let path: &'static str = Box::leak(route.path.clone().into_boxed_str());
+        let method = route.method.name();
         let handler = move |request: Request| {
             let services = Arc::clone(&services);
+            let watch = Stopwatch::start();
             // Costs nothing while nobody listens to debug spans.
             let span = tracing::debug_span!("http", method = %request.method(), path = request.uri().path());
             async move {
-                serve(&services, loopback, endpoint, request).await.unwrap_or_else(IntoResponse::into_response)
+                let _open = Open::new();
+                let answer = serve(&services, loopback, endpoint, request).await;
+                let answer = answer.unwrap_or_else(IntoResponse::into_response);
+                http_request(method, path, answer.status().as_u16(), watch.elapsed());
+                answer
             }
             .instrument(span)
         };

@@ -1,6 +1,7 @@
 //! Append: the records of a batch go into the log by one compare-and-set, with what rides on it.
 
 use crate::flow::decide::Decisions;
+use crate::metrics::handles;
 use crate::ports::Journal;
 use crate::ports::journal::{Batch, Error, LogState};
 
@@ -17,6 +18,7 @@ pub async fn append(
 ) -> Result<(), Error> {
     let records = std::mem::take(&mut decisions.bytes);
     let count = records.len() as u64;
+    handles().append_bytes.increment(records.iter().map(|(bytes, _)| bytes.len() as u64).sum());
     let batch = Batch {
         log: decisions.log,
         epoch: state.epoch,

@@ -5,6 +5,7 @@
 
 use crate::domain::record::{Hash, Record, RecordKind, chain};
 use crate::domain::{AnyEvent, AnyState, Context, Decision, Envelope, LogId, Micros, Rejection, StreamId, World};
+use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::ports::index::{Head, Known};
 use crate::ports::journal::{Decided, EdgeChange, Recorded};
@@ -132,6 +133,7 @@ impl<'a> BatchDecider<'a> {
         let context =
             Context { now: self.out.recorded_at, envelope: &accepted.envelope, version: live.head.version, world };
         // A decider that panics must not take the commands behind it along: the one that did it is buried.
+        let _span = trace::span("decide", &accepted.envelope).entered();
         let decided = catch_unwind(AssertUnwindSafe(|| {
             check_version(&accepted.envelope, live.head.version)?;
             live.state.decide(&accepted.command, &context)
@@ -141,6 +143,7 @@ impl<'a> BatchDecider<'a> {
             Ok(Err(rejection)) => Decision { events: Vec::new(), refusal: Some(rejection) },
             Err(_) => return self.poisonous(accepted, "deciding this command panicked; see the log of the process"),
         };
+        tracing::debug!(target: "agentverse::command", events = decision.events.len(), refused = decision.refusal.is_some(), "decided");
         if let Err(cause) = self.record(accepted, decision) {
             self.poisonous(accepted, &cause);
         }

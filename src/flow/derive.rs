@@ -9,6 +9,7 @@ use crate::domain::{AnyEvent, AnyState, LogId, Rejection, StreamId};
 use crate::flow::decide::{Repeated, edge_changes};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::react::Reactor;
+use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, IndexRows};
 use crate::ports::journal::{Decided, Recorded};
@@ -116,6 +117,7 @@ impl Deriver {
     fn tell(&self, records: &[Recorded]) {
         for recorded in records.iter().filter(|recorded| recorded.record.last) {
             let record = &recorded.record;
+            trace::passed("derive", &record.envelope, Some(record.position));
             self.hub.tell(record.stream(), record.envelope.command_id, record.command_digest, || {
                 outcome_of(self.log, record)
             });

@@ -2,10 +2,10 @@
 
 use crate::domain::{AnyCommand, Envelope, LogId, StreamId};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
-use crate::flow::react::accept;
+use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::Topics;
-use crate::ports::topic::{self, Lane};
+use crate::ports::topic::{self, Accepted, Lane};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,10 +76,12 @@ impl Gateway {
         for Submission { envelope, command } in commands {
             let (stream, command_id) = (envelope.stream, envelope.command_id);
             // A command that parsed fits its schema; if not, the schema and the struct have come apart.
-            let command = accept(envelope, command).map_err(|error| topic::Error::Unavailable(error.to_string()))?;
+            let command =
+                Accepted::new(envelope, command).map_err(|error| topic::Error::Unavailable(error.to_string()))?;
             bytes += command.payload.len();
             let waiting = (wait > Wait::Accepted).then(|| self.hub.wait(stream, command_id, command.digest));
             taken.push(Taken { stream, command_id, waiting });
+            trace::passed("receive", &command.envelope, None);
             accepted.push(Arc::new(command));
         }
         let count = accepted.len() as u64;

@@ -12,4 +12,5 @@ pub mod project;
 pub mod query;
 pub mod react;
 pub mod receive;
+pub mod trace;
 pub mod world;

@@ -10,6 +10,7 @@ use crate::flow::decide::{BatchDecider, Decisions};
 use crate::flow::derive::{Derivation, Deriver, Marks};
 use crate::flow::outcome::OutcomeHub;
 use crate::flow::react::Reactor;
+use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, Known};
@@ -203,6 +204,9 @@ impl Processor<'_> {
         let derived_to = self.marks.derived_to.load(Ordering::Acquire);
         append(&*self.parts.journal, &mut self.state, &mut decisions, consumed, derived_to).await?;
         watch.record(&handles().append_latency);
+        for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
+            trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
+        }
         count(&decisions, repeated.len());
         self.pinned.extend(decisions.heads);
         let derivation = Derivation { records: decisions.records, repeated };

@@ -7,6 +7,7 @@
 use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, LogId, StreamId};
 use crate::flow::derive::event_of;
+use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::Recorded;
 use crate::ports::views::{RowData, ViewRow};
@@ -71,6 +72,9 @@ async fn follow(
         handles().project_rows.increment(rows.len() as u64);
         views.apply(log, rows, through).await?;
         after = through;
+        for recorded in records.iter().filter(|recorded| recorded.record.last) {
+            trace::passed("project", &recorded.record.envelope, Some(recorded.record.position));
+        }
         projected.send_replace(after);
         handles().project_records.increment(records.len() as u64);
         watch.record(&handles().project_batch);

@@ -10,7 +10,7 @@
 
 use crate::domain::envelope::{HOPS_MAX, SYSTEM_SOURCE};
 use crate::domain::id::reaction_command_id;
-use crate::domain::record::{Record, command_digest};
+use crate::domain::record::Record;
 use crate::domain::{AnyCommand, AnyEvent, AnyState, Envelope, Reaction, StreamId};
 use crate::flow::world::Sight;
 use crate::ports::topic::{Accepted, Lane};
@@ -107,13 +107,5 @@ fn follow_up(record: &Record, name: &str, to: StreamId, command: AnyCommand) -> 
         hop: cause.hop + 1,
         traceparent: cause.traceparent.clone(),
     };
-    Ok(Some(Arc::new(accept(envelope, command)?)))
-}
-
-/// Encodes a command for its topic.
-pub fn accept(envelope: Envelope, command: AnyCommand) -> Result<Accepted, crate::domain::wire::WireError> {
-    let mut payload = Vec::with_capacity(256);
-    command.encode(&mut payload)?;
-    let digest = command_digest(command.name(), &payload);
-    Ok(Accepted { envelope: Arc::new(envelope), command: Arc::new(command), payload, digest })
+    Ok(Some(Arc::new(Accepted::new(envelope, command)?)))
 }

@@ -1,5 +1,7 @@
 //! Port: the topics. Commands come in by them, events go out by them, and what could not be read is buried in one.
 
+use crate::domain::record::command_digest;
+use crate::domain::wire::WireError;
 use crate::domain::{AnyCommand, Envelope, LogId, Micros, StreamId};
 use crate::ports::journal::Recorded;
 use async_trait::async_trait;
@@ -17,6 +19,19 @@ pub struct Accepted {
     pub payload: Vec<u8>,
     /// Tells a retry from a reused id.
     pub digest: u64,
+}
+
+impl Accepted {
+    /// Encodes a command for its topic.
+    ///
+    /// # Errors
+    /// When the command does not fit its schema: struct and schema have come apart.
+    pub fn new(envelope: Envelope, command: AnyCommand) -> Result<Self, WireError> {
+        let mut payload = Vec::with_capacity(256);
+        command.encode(&mut payload)?;
+        let digest = command_digest(command.name(), &payload);
+        Ok(Self { envelope: Arc::new(envelope), command: Arc::new(command), payload, digest })
+    }
 }
 
 /// One record of a command partition.

@@ -1,4 +1,5 @@
 //! Tests of the whole: one binary, one file per concern.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail where they stand, as tests do")]
 
+mod flow;
 mod tidy;

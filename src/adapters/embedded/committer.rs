@@ -259,6 +259,7 @@ impl Committer {
             Ok(()) => {
                 watch.record(&handles().folder_sync);
                 handles().folder_syncs.increment(1);
+                handles().receive_waiting.set(self.setup.logs.waiting.load(Ordering::Relaxed) as f64);
                 handles().folder_written.increment(bytes as u64);
                 for effect in effects {
                     self.show(effect);

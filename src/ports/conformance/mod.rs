@@ -10,7 +10,6 @@ pub mod views;
 use crate::domain::record::{CHAIN_START, Hash, Record, RecordKind, chain};
 use crate::domain::tenant::{self, ProvisionTenant};
 use crate::domain::{Aggregate, Envelope, LogId, StreamId, TenantId};
-use crate::flow::react::accept;
 use crate::ports::index::Head;
 use crate::ports::journal::{Batch, Decided, LogState, Recorded};
 use crate::ports::topic::Accepted;
@@ -56,7 +55,7 @@ pub fn command(stream: StreamId, number: u128) -> Arc<Accepted> {
         monthly_budget_micro_usd: None,
         coupling_threshold: None,
     });
-    Arc::new(accept(envelope, command.into()).expect("it fits its schema"))
+    Arc::new(Accepted::new(envelope, command.into()).expect("it fits its schema"))
 }
 
 /// Writes records into a log, as a processor would.
