@@ -72,5 +72,5 @@ step cargo fmt --check
 step cargo deny --locked check bans licenses sources
 step cargo clippy --all-targets --locked -- -D warnings
 step cargo test --locked
-RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --locked
+RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --document-private-items --locked
 say "all checks passed"

@@ -19,7 +19,7 @@
 //! a model nor `away_from_*` it releases the pin and chooses by the objective.
 //!
 //! The rooms: [`score`] is the formula, `candidates` the choice of a model, `rules` what a model must meet, `sight` what
-//! a decision sees of other streams, [`explain`] the answer to "why?".
+//! a decision sees of other streams, [`mod@explain`] the answer to "why?".
 
 mod candidates;
 mod decide;
