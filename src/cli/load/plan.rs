@@ -197,6 +197,6 @@ mod tests {
             .collect();
         assert_eq!(all.len(), 6_000);
         assert_eq!(id(7, Use::Tenant, 3), id(7, Use::Tenant, 3));
-        assert_eq!(id(7, Use::Tenant, 3).get_version_num(), 8);
+        assert_eq!(id(7, Use::Tenant, 3).get_version_num(), 4);
     }
 }
