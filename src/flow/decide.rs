@@ -32,21 +32,30 @@ pub struct Decisions {
     pub heads: HashMap<StreamId, Arc<Head>>,
 }
 
-/// A command that is known already, or whose id is.
+/// What the sender of a command that makes no record is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The first outcome, which the record at this position tells.
+    First(u64),
+    /// Refused: the id is another command's. What it said is kept as a dead letter.
+    IdReused,
+    /// Dead-lettered: it could not be decided.
+    Poisonous,
+}
+
+/// A command that is known already, or whose id is, or that could not be decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeated {
     pub stream: StreamId,
     pub command_id: uuid::Uuid,
     pub digest: u64,
-    /// Position of the record that tells the outcome of the first; 0 where there is none.
-    pub position: u64,
+    pub answer: Answer,
 }
 
 impl Repeated {
-    /// With no record to rest on.
-    fn of(accepted: &Accepted) -> Self {
+    fn new(accepted: &Accepted, answer: Answer) -> Self {
         let Envelope { stream, command_id, .. } = *accepted.envelope;
-        Self { stream, command_id, digest: accepted.digest, position: 0 }
+        Self { stream, command_id, digest: accepted.digest, answer }
     }
 }
 
@@ -59,13 +68,20 @@ struct Live {
 /// Decides one batch.
 pub struct BatchDecider<'a> {
     sight: &'a mut Sight,
+    command_bytes_max: usize,
     live: HashMap<StreamId, Live>,
     out: Decisions,
 }
 
 impl<'a> BatchDecider<'a> {
-    /// `head` and `head_hash` are where the log stands; `recorded_at` is the time of the whole batch.
-    pub fn new(log: LogId, head: u64, head_hash: Hash, recorded_at: Micros, sight: &'a mut Sight) -> Self {
+    /// `(head, head_hash)` is where the log stands; `recorded_at` is the time of the whole batch. Most bytes of records that one command may make is `command_bytes_max`: a batch is never split.
+    pub fn new(
+        log: LogId,
+        (head, head_hash): (u64, Hash),
+        recorded_at: Micros,
+        command_bytes_max: usize,
+        sight: &'a mut Sight,
+    ) -> Self {
         let out = Decisions {
             log,
             first_position: head + 1,
@@ -77,7 +93,7 @@ impl<'a> BatchDecider<'a> {
             letters: Vec::new(),
             heads: HashMap::new(),
         };
-        Self { sight, live: HashMap::new(), out }
+        Self { sight, command_bytes_max, live: HashMap::new(), out }
     }
 
     /// Bytes of the records so far.
@@ -118,13 +134,12 @@ impl<'a> BatchDecider<'a> {
 
     /// A command whose id is known: a retry gets the first outcome, an impostor is buried.
     fn known(&mut self, accepted: &Accepted, known: Known) {
-        let repeated = Repeated { position: known.position, ..Repeated::of(accepted) };
         if known.digest == accepted.digest {
-            self.out.repeated.push(repeated);
+            self.out.repeated.push(Repeated::new(accepted, Answer::First(known.position)));
             return;
         }
         let letter = self.letter(accepted, "id_reused", "this command id was used before with other content");
-        self.out.letters.push((letter, Some(Repeated::of(accepted))));
+        self.out.letters.push((letter, Some(Repeated::new(accepted, Answer::IdReused))));
     }
 
     fn decide(&mut self, accepted: &Accepted, world: &World) {
@@ -152,7 +167,7 @@ impl<'a> BatchDecider<'a> {
     /// Buries a command, and tells whoever waits for it.
     fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
         let letter = self.letter(accepted, "poisonous", cause);
-        let repeated = Repeated::of(accepted);
+        let repeated = Repeated::new(accepted, Answer::Poisonous);
         self.out.letters.push((letter, Some(repeated)));
     }
 
@@ -167,6 +182,11 @@ impl<'a> BatchDecider<'a> {
             self.out.first_position + self.out.records.len() as u64,
             self.out.recorded_at,
         )?;
+        let bytes: usize = made.iter().map(|(record, _)| record.payload.len() + RECORD_BYTES).sum();
+        if bytes > self.command_bytes_max && made.iter().any(|(record, _)| record.kind == RecordKind::Event) {
+            let refusal = too_large(made.len(), bytes, self.command_bytes_max);
+            return self.record(accepted, Decision { events: Vec::new(), refusal: Some(refusal) });
+        }
         let before = live.state.depends_on(&stream);
         let mut head = live.head.clone();
         let mut state = live.head.state.clone();
@@ -234,6 +254,16 @@ pub fn dead_letter(log: LogId, accepted: &Accepted, code: &str, cause: &str, bur
         headers,
         bytes: accepted.payload.clone(),
     }
+}
+
+/// What a record takes beside its payload.
+const RECORD_BYTES: usize = 256;
+
+fn too_large(records: usize, bytes: usize, bytes_max: usize) -> Rejection {
+    let message = format!(
+        "this command would make {records} records of {bytes} bytes, at most {bytes_max} are allowed; split it into several"
+    );
+    Rejection::new("too_large", message).with("bytes", bytes).with("bytes_max", bytes_max)
 }
 
 fn check_version(envelope: &Envelope, version: u64) -> Result<(), Rejection> {

@@ -6,7 +6,7 @@
 
 use crate::domain::record::{Record, RecordKind};
 use crate::domain::{AnyEvent, AnyState, LogId, Rejection, StreamId};
-use crate::flow::decide::{Repeated, edge_changes};
+use crate::flow::decide::{Answer, Repeated, edge_changes};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::react::Reactor;
 use crate::flow::trace;
@@ -124,28 +124,37 @@ impl Deriver {
         }
     }
 
-    /// A command that came again gets its first outcome; one under a used id learns that it was buried.
+    /// A command that came again gets its first outcome; one that made no record learns why.
     async fn repeat(&self, repeated: Repeated) -> Result<(), Error> {
-        if repeated.position == 0 {
-            let reason = Rejection::new(
-                "id_reused",
-                "this command id was used before with other content; send it under a new id",
-            );
-            let outcome = Outcome {
-                kind: OutcomeKind::DeadLettered,
-                version: None,
-                reason: Some(reason),
-                log: self.log,
-                position: 0,
-            };
-            self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, || outcome);
-            return Ok(());
-        }
-        if let Some(first) = self.journal.read(self.log, repeated.position, 1).await?.first() {
-            self.hub
-                .tell(repeated.stream, repeated.command_id, repeated.digest, || outcome_of(self.log, &first.record));
+        let position = match repeated.answer {
+            Answer::First(position) => position,
+            Answer::IdReused => {
+                let why = "this command id was used before with other content; send it under a new id";
+                self.tell_without_record(repeated, OutcomeKind::Refused, Rejection::new("id_reused", why));
+                return Ok(());
+            }
+            Answer::Poisonous => {
+                let why =
+                    "this command could not be decided, which is a fault of this program; it is kept as a dead letter";
+                self.tell_without_record(repeated, OutcomeKind::DeadLettered, Rejection::new("poisonous", why));
+                return Ok(());
+            }
+        };
+        if let Some(first) = self.journal.read(self.log, position, 1).await?.first() {
+            let outcome = || outcome_of(self.log, &first.record);
+            self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, outcome);
         }
         Ok(())
+    }
+
+    fn tell_without_record(&self, repeated: Repeated, kind: OutcomeKind, reason: Rejection) {
+        self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, || Outcome {
+            kind,
+            version: None,
+            reason: Some(reason),
+            log: self.log,
+            position: 0,
+        });
     }
 
     async fn react(&mut self, records: &[Recorded], reacted_to: u64) -> Result<(), Error> {

@@ -43,6 +43,7 @@ pub struct Parts {
 pub struct Limits {
     pub batch_records_max: usize,
     pub batch_bytes_max: usize,
+    pub command_bytes_max: usize,
     pub pinned_heads_max: usize,
     pub reaction_page_max: usize,
 }
@@ -248,7 +249,13 @@ impl Processor<'_> {
     ) -> Result<(Decisions, u64), Error> {
         let mut consumed = self.state.consumed;
         let bytes_max = self.parts.limits.batch_bytes_max;
-        let mut decider = BatchDecider::new(self.log, self.state.head, head_hash, now, &mut self.sight);
+        let mut decider = BatchDecider::new(
+            self.log,
+            (self.state.head, head_hash),
+            now,
+            self.parts.limits.command_bytes_max,
+            &mut self.sight,
+        );
         for delivery in deliveries {
             if let Ok(accepted) = &delivery.command {
                 let stream = accepted.envelope.stream;

@@ -67,6 +67,7 @@ impl Node {
             limits: Limits {
                 batch_records_max: settings.batch_records_max,
                 batch_bytes_max: settings.batch_bytes_max,
+                command_bytes_max: settings.command_bytes_max,
                 pinned_heads_max: settings.pinned_heads_max,
                 reaction_page_max: settings.reaction_page_max,
             },
@@ -182,7 +183,8 @@ pub fn folder_config(settings: &Settings) -> Config {
     Config {
         partitions: settings.partitions,
         segment_bytes_max: settings.segment_bytes_max,
-        batch_bytes_max: settings.batch_bytes_max,
+        // A batch takes commands until it is full; the last one may go over by its own size.
+        batch_bytes_max: settings.batch_bytes_max + settings.command_bytes_max,
         accepted_waiting_max: settings.accepted_waiting_max,
         accepted_waiting_bytes_max: settings.accepted_waiting_bytes_max,
         checkpoint_records_max: settings.checkpoint_records_max,

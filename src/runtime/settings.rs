@@ -204,9 +204,10 @@ settings! {
     partitions: u16 = 32, Numbers(1, 1024), "logs", "Logs per aggregate. Fixed once a folder exists.";
     batch_records_max: usize = 1_000, Numbers(1, 10_000), "records", "Most records in one append of a log.";
     batch_bytes_max: usize = MIB as usize, Numbers(16 * KIB, 64 * MIB), "bytes", "Most bytes in one append of a log.";
+    command_bytes_max: usize = 16 * MIB as usize, Numbers(64 * KIB, 256 * MIB), "bytes", "Most bytes of records that one command may make; larger ones are refused.";
     accepted_waiting_max: usize = 100_000, Numbers(1_000, 10_000_000), "commands", "Durable commands that may wait to be decided; above it, callers get 503.";
     accepted_waiting_bytes_max: usize = 64 * MIB as usize, Numbers(MIB, 16 * GIB), "bytes", "The same, by size.";
-    segment_bytes_max: u64 = 256 * MIB, Numbers(MIB, 4 * GIB), "bytes", "Size at which the folder begins a new segment file.";
+    segment_bytes_max: u64 = 256 * MIB, Numbers(MIB, 2 * GIB), "bytes", "Size at which the folder begins a new segment file.";
     checkpoint_records_max: u64 = 500_000, Numbers(1_000, 100_000_000), "records", "Records after which what is derived is made durable; bounds the catch-up at start.";
     checkpoint_interval_ms: u64 = 30_000, Numbers(100, 3_600_000), "ms", "Time after which it is made durable in any case.";
     head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";

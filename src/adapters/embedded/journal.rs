@@ -151,8 +151,7 @@ impl Journal for EmbeddedJournal {
     async fn append(&self, batch: Batch) -> Result<(), Error> {
         let log = batch.log;
         let bytes: usize = batch.records.iter().map(|(bytes, _)| bytes.len() + RECORD_OVERHEAD).sum();
-        // A lone larger command may have a batch of its own.
-        if bytes > self.batch_bytes_max && batch.records.len() > 1 && bytes > 8 * self.batch_bytes_max {
+        if bytes > self.batch_bytes_max {
             return Err(Error::TooLarge { log, bytes, bytes_max: self.batch_bytes_max });
         }
         let (done, answer) = oneshot::channel();
