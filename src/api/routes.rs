@@ -50,6 +50,15 @@ impl Method {
         }
     }
 
+    /// As requests write it, and metrics.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+        }
+    }
+
     fn filter(self) -> MethodFilter {
         match self {
             Self::Get => MethodFilter::GET,
@@ -121,7 +130,7 @@ pub fn router(services: &Arc<Services>, loopback: Loopback) -> Router {
         let endpoint = route.endpoint;
         // One per route, for the life of the process: labels of metrics are borrowed for ever.
         let path: &'static str = Box::leak(route.path.clone().into_boxed_str());
-        let method = route.method.name();
+        let method = route.method.verb();
         let handler = move |request: Request| {
             let services = Arc::clone(&services);
             let watch = Stopwatch::start();

@@ -27,13 +27,19 @@ pub fn run(args: Args) -> Result<Exit, Error> {
     let settings = args.settings.load().map_err(|error| Error::Usage(error.to_string()))?.settings;
     telemetry::install_logs(&settings).map_err(|error| Error::Usage(error.to_string()))?;
     let config = folder_config(&settings);
-    let damaged = |error: inspect::Error| Error::Failed { message: error.to_string(), exit: Exit::Damaged };
-    let report = super::block_on(async { inspect::check(&args.data, config, args.deep).await.map_err(damaged) })?;
+    let report = super::block_on(async { inspect::check(&args.data, config, args.deep).await.map_err(failed) })?;
     match args.output {
         Format::Json => output::json(&report)?,
         Format::Table => {
-            let value = serde_json::to_value(&report).unwrap_or_default();
+            let mut value = serde_json::to_value(&report).unwrap_or_default();
+            // A line each below the table, where they can be read.
+            if let Some(fields) = value.as_object_mut() {
+                fields.remove("problems");
+            }
             output::line(output::fields(&value))?;
+            for problem in &report.problems {
+                output::line(format!("- {problem}"))?;
+            }
             output::line(match (report.problem_count, args.deep) {
                 (0, true) => "Every chain holds, every row is what the log makes it.",
                 (0, false) => "Every chain holds. --deep also compares every derived row.",
@@ -44,4 +50,58 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         }
     }
     Ok(if report.problem_count == 0 { Exit::Done } else { Exit::Damaged })
+}
+
+/// Only real damage leaves with the code for damage: a script that restores a backup must not do so for a typing error.
+fn failed(error: inspect::Error) -> Error {
+    let exit = if error.is_damage() { Exit::Damaged } else { Exit::Failed };
+    Error::Failed { message: error.to_string(), exit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::settings::Settings;
+    use std::fs;
+    use std::path::Path;
+
+    fn outcome(path: &Path) -> (Exit, String) {
+        let config = folder_config(&Settings::default());
+        let error = crate::cli::block_on(async { inspect::check(path, config, false).await.map_err(failed) });
+        let error = error.unwrap_err();
+        (error.exit(), error.to_string())
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("nowhere");
+        for path in [missing.as_path(), folder.path()] {
+            let (exit, message) = outcome(path);
+            assert_eq!(exit, Exit::Failed);
+            assert!(message.starts_with(&format!("there is no data folder at {}; ", path.display())), "{message}");
+        }
+        assert!(!missing.exists(), "a check makes no folder");
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("letter.txt"), "dear").unwrap();
+        let (exit, message) = outcome(folder.path());
+        assert_eq!(exit, Exit::Failed);
+        assert!(message.contains("no data folder of this program"), "{message}");
+    }
+
+    #[test]
+    fn another_format_is_not_damage_and_an_unreadable_one_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let format = folder.path().join("FORMAT");
+        fs::write(&format, r#"{"format":99,"partitions":4}"#).unwrap();
+        let (exit, message) = outcome(folder.path());
+        assert_eq!(exit, Exit::Failed);
+        assert!(message.contains("format 99"), "{message}");
+        fs::write(&format, "rubbish").unwrap();
+        assert_eq!(outcome(folder.path()).0, Exit::Damaged);
+    }
 }

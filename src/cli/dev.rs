@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -69,7 +70,8 @@ async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exi
     })?;
     let address = listener.local_addr().unwrap_or(args.http);
     let node = Node::start(&args.data, &settings).await.map_err(|error| Error::failed(error.to_string()))?;
-    let services = Arc::new(services(&node, &settings, &telemetry));
+    let loaded = Arc::new(AtomicBool::new(false));
+    let services = Arc::new(services(&node, &settings, &telemetry, loaded.clone()));
     let serving = tokio::spawn(serve(listener, services, stop.clone()));
     let upkeep = tokio::spawn(turn_buckets(telemetry, stop.clone()));
     tracing::info!(%address, data = %args.data.display(), "serving");
@@ -77,6 +79,7 @@ async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exi
         () = stop.cancelled() => Ok(()),
         seeded = load(&node.gateway, &args, address) => seeded,
     };
+    loaded.store(true, Ordering::Release);
     if let Err(error) = &seeded {
         tracing::error!(%error, "the catalogue could not be loaded");
         stop.cancel();
@@ -121,13 +124,20 @@ async fn turn_buckets(telemetry: Telemetry, stop: CancellationToken) {
     }
 }
 
-fn services(node: &Node, settings: &Settings, telemetry: &Telemetry) -> Services {
+fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc<AtomicBool>) -> Services {
     let telemetry = telemetry.clone();
+    let up = node.readiness();
     Services {
         gateway: node.gateway.clone(),
         query: node.query.clone(),
         heartbeats: node.leases.clone(),
-        readiness: Arc::new(node.readiness()),
+        readiness: Arc::new(move || {
+            up()?;
+            match loaded.load(Ordering::Acquire) {
+                true => Ok(()),
+                false => Err("the catalogue is being loaded".into()),
+            }
+        }),
         metrics: Arc::new(move || telemetry.render()),
         ids: Arc::new(fresh_id),
         settings: ApiSettings {
@@ -138,7 +148,7 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry) -> Services
             wait_timeout: Duration::from_millis(settings.http_wait_ms_default),
             wait_timeout_max: Duration::from_millis(settings.http_wait_ms_max),
             connections_max: settings.http_connections_max,
-            drain_timeout: Duration::from_millis(settings.shutdown_ms_max),
+            drain_timeout: Duration::from_millis(settings.http_drain_ms_max),
         },
     }
 }

@@ -20,6 +20,11 @@ const COLUMNS_MAX: usize = 8;
 /// The columns that come first, where the rows have them.
 const FIRST_COLUMNS: [&str; 4] = ["id", "name", "status", "version"];
 
+/// Columns of text where no terminal says how many it has.
+const WIDTH: usize = 120;
+/// Narrower text cannot be read, whatever the terminal says.
+const WIDTH_MIN: usize = 40;
+
 /// Whether standard output takes colours: it is a terminal, and nobody said no (<https://no-color.org>).
 pub fn colours() -> bool {
     wants_colours(io::stdout().is_terminal(), env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()))
@@ -29,11 +34,43 @@ fn wants_colours(terminal: bool, no_color: bool) -> bool {
     terminal && !no_color
 }
 
+/// Columns for running text: the terminal's, or 120 where standard output is none.
+pub fn width() -> usize {
+    Table::new().width().map_or(WIDTH, |width| usize::from(width).max(WIDTH_MIN))
+}
+
+/// The text in lines of at most `width` characters, broken between words; a longer word stands alone on its line.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// The text, cut to at most `length` characters with an ellipsis at the end where it was longer.
+pub fn shorten(text: &str, length: usize) -> String {
+    match text.char_indices().nth(length) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(length.saturating_sub(1)).chain(['…']).collect(),
+    }
+}
+
 /// An empty table in the house style, as wide as the terminal and uncoloured where colours are not wanted.
 pub fn table<'a>(header: impl IntoIterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_preset(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     if !colours() {
+        // Without a terminal to ask, the table would forget how wide it is.
+        if let Some(width) = table.width() {
+            table.set_width(width);
+        }
         table.force_no_tty();
     }
     let header: Vec<&str> = header.into_iter().collect();
@@ -148,6 +185,19 @@ mod tests {
         assert!(wants_colours(true, false));
         assert!(!wants_colours(true, true));
         assert!(!wants_colours(false, false));
+    }
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrap("one two  three\nfour", 8), ["one two", "three", "four"]);
+        assert_eq!(wrap("a wonderfully b", 5), ["a", "wonderfully", "b"]);
+        assert!(wrap(" ", 5).is_empty());
+    }
+
+    #[test]
+    fn what_is_cut_says_so() {
+        assert_eq!(shorten("äöüß", 4), "äöüß");
+        assert_eq!(shorten("äöüßx", 4), "äöü…");
     }
 
     #[test]

@@ -63,37 +63,24 @@ pub struct Deriver {
 const CATCH_UP_RECORDS: usize = 1000;
 
 impl Deriver {
-    /// Derives what the log holds beyond the lower of `derived_to` and what the index kept, up to `head`.
+    /// Derives what the log holds beyond `derived_to`, up to `head`. The index rows of what stands before must be there;
+    /// see [`reindex`].
     pub async fn catch_up(&mut self, derived_to: u64, head: u64) -> Result<(), Error> {
-        let mut from = derived_to.min(self.index.applied_to(self.log).await?);
-        let behind = head - from;
-        if behind > 0 {
-            tracing::debug!(log = %self.log, from, head, "deriving what a predecessor left");
+        if derived_to < head {
+            tracing::debug!(log = %self.log, derived_to, head, "deriving what a predecessor left");
         }
-        let mut carry: Vec<Recorded> = Vec::new();
-        while from < head {
-            let room = CATCH_UP_RECORDS.min((head - from) as usize);
-            let read = self.journal.read(self.log, from + 1, room).await?;
-            let Some(last) = read.last() else { break };
-            from = last.record.position;
-            carry.extend(read);
-            // Commands are folded whole: the rest of one that was cut goes with the next page.
-            let whole = carry.iter().rposition(|recorded| recorded.record.last).map_or(0, |place| place + 1);
-            let rest = carry.split_off(whole);
-            let mut records = std::mem::replace(&mut carry, rest);
-            if records.is_empty() {
-                continue;
-            }
+        let mut pages = Pages::new(self.log, derived_to, head);
+        while let Some(mut records) = pages.next(&*self.journal).await? {
             fold(self.log, &*self.index, &mut records).await?;
-            self.derive(Derivation { records, repeated: Vec::new() }, derived_to).await?;
+            self.derive(Derivation { records, repeated: Vec::new() }).await?;
         }
         self.marks.indexed_to.fetch_max(head, Ordering::AcqRel);
         self.marks.derived_to.fetch_max(head, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Derives a batch. Up to `reacted_to` reactions were acknowledged before and are not sent again.
-    pub async fn derive(&mut self, batch: Derivation, reacted_to: u64) -> Result<(), Error> {
+    /// Derives a batch.
+    pub async fn derive(&mut self, batch: Derivation) -> Result<(), Error> {
         let watch = Stopwatch::start();
         let records: Arc<[Recorded]> = batch.records.into();
         if let Some(last) = records.last() {
@@ -102,7 +89,7 @@ impl Deriver {
             self.marks.indexed_to.fetch_max(through, Ordering::AcqRel);
             self.topics.publish(self.log, records.clone()).await?;
             self.tell(&records);
-            self.react(&records, reacted_to).await?;
+            self.react(&records).await?;
             self.marks.derived_to.fetch_max(through, Ordering::AcqRel);
             handles().derive_records.increment(records.len() as u64);
         }
@@ -157,11 +144,11 @@ impl Deriver {
         });
     }
 
-    async fn react(&mut self, records: &[Recorded], reacted_to: u64) -> Result<(), Error> {
+    async fn react(&mut self, records: &[Recorded]) -> Result<(), Error> {
         let (mut established, mut refused) = (0, 0);
         for recorded in records {
             let record = &recorded.record;
-            if record.position <= reacted_to || record.kind != RecordKind::Event {
+            if record.kind != RecordKind::Event {
                 continue;
             }
             match record.schema.as_str() {
@@ -180,6 +167,55 @@ impl Deriver {
             crate::metrics::couplings_decided(established, refused);
         }
         Ok(())
+    }
+}
+
+/// Brings the index rows of one log up to its head, and nothing else. Where an index loses rows in a crash, every log
+/// needs this before any log decides or reacts: both look at the rows of other logs, and the race between two streams is
+/// closed only if the one that looks later finds what the other wrote.
+///
+/// # Errors
+/// When the log cannot be read or folded, or the index not written.
+pub async fn reindex(log: LogId, journal: &dyn Journal, index: &dyn Index) -> Result<(), Error> {
+    let head = journal.state(log).await?.head;
+    let mut pages = Pages::new(log, index.applied_to(log).await?, head);
+    while let Some(mut records) = pages.next(journal).await? {
+        fold(log, index, &mut records).await?;
+        let through = records.last().map_or(0, |last| last.record.position);
+        index.apply(log, rows(&records), through).await?;
+    }
+    Ok(())
+}
+
+/// The records of a log in pages of whole commands.
+struct Pages {
+    log: LogId,
+    from: u64,
+    head: u64,
+    /// The beginning of a command that was cut: it goes with the next page.
+    carry: Vec<Recorded>,
+}
+
+impl Pages {
+    /// What stands after `from`, up to `head`.
+    fn new(log: LogId, from: u64, head: u64) -> Self {
+        Self { log, from, head, carry: Vec::new() }
+    }
+
+    async fn next(&mut self, journal: &dyn Journal) -> Result<Option<Vec<Recorded>>, Error> {
+        while self.from < self.head {
+            let room = CATCH_UP_RECORDS.min((self.head - self.from) as usize);
+            let read = journal.read(self.log, self.from + 1, room).await?;
+            let Some(last) = read.last() else { break };
+            self.from = last.record.position;
+            self.carry.extend(read);
+            let whole = self.carry.iter().rposition(|recorded| recorded.record.last).map_or(0, |place| place + 1);
+            if whole > 0 {
+                let rest = self.carry.split_off(whole);
+                return Ok(Some(std::mem::replace(&mut self.carry, rest)));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::domain::agent::{self, Agent, Lifecycle, ReportAgentHealth};
 use crate::domain::common::Health;
 use crate::domain::envelope::SYSTEM_SOURCE;
+use crate::domain::record::Record;
 use crate::domain::{Aggregate, AnyState, Envelope, Seen, StreamId, World};
 use crate::flow::gateway::{Gateway, Submission, Wait};
 use crate::flow::heartbeat::{BeatAnswer, Error, Heartbeats};
@@ -67,6 +68,13 @@ impl Leases {
 
     fn shard(&self, agent: &StreamId) -> &Mutex<HashMap<StreamId, Lease>> {
         &self.shards[usize::from(agent.id.as_bytes()[15]) % SHARDS]
+    }
+
+    /// A decommissioned agent has no health any more: its lease ends with it.
+    pub fn notice(&self, record: &Record) {
+        if record.schema == "AgentDecommissioned" {
+            self.shard(&record.stream()).lock().remove(&record.stream());
+        }
     }
 
     fn track(&self, agent: StreamId, health: Health) -> Result<(), Error> {

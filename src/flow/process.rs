@@ -131,7 +131,7 @@ async fn derive_all(
     mut inbox: mpsc::Receiver<Derivation>,
 ) -> Result<(), crate::flow::derive::Error> {
     while let Some(derivation) = inbox.recv().await {
-        deriver.derive(derivation, 0).await?;
+        deriver.derive(derivation).await?;
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ pub mod catalog;
 pub mod demo;
 pub mod inspect;
 pub mod node;
+#[cfg(test)]
+mod rebuild_tests;
 pub mod retry;
 pub mod seed;
 pub mod settings;

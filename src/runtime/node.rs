@@ -1,19 +1,20 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
 use crate::adapters::embedded::{Config, Embedded, FolderError};
+use crate::flow::derive;
 use crate::flow::gateway::{Gateway, Projected};
 use crate::flow::lease::{LeaseTimes, Leases};
 use crate::flow::outcome::OutcomeHub;
 use crate::flow::process::{self, Limits, Parts};
-use crate::flow::project;
+use crate::flow::project::{self, Notice};
 use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
 use crate::ports::{Journal, Views};
 use crate::runtime::settings::Settings;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ pub enum NodeError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Journal(#[from] crate::ports::journal::Error),
+    #[error(transparent)]
+    Derive(#[from] derive::Error),
     #[error("cannot start the checkpoint thread: {0}")]
     Thread(std::io::Error),
     #[error("{waiting} of {all} logs did not come up within {seconds} s; the log of the process says why")]
@@ -72,14 +75,27 @@ impl Node {
                 reaction_page_max: settings.reaction_page_max,
             },
         };
+        for log in embedded.log_ids() {
+            derive::reindex(log, &*parts.journal, &*parts.index).await?;
+        }
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let leases: Arc<OnceLock<Arc<Leases>>> = Arc::default();
+        let notice: Notice = Arc::new({
+            let leases = leases.clone();
+            move |record| {
+                if let Some(leases) = leases.get() {
+                    leases.notice(record);
+                }
+            }
+        });
         let mut projected = HashMap::new();
         for log in embedded.log_ids() {
             tasks.spawn(process::run(log, parts.clone(), stop.clone()));
             let (sender, receiver) = watch::channel(0);
             projected.insert(log, receiver);
-            tasks.spawn(project::run(log, parts.topics.clone(), embedded.views.clone(), sender, stop.clone()));
+            let (topics, views) = (parts.topics.clone(), embedded.views.clone());
+            tasks.spawn(project::run(log, topics, views, sender, notice.clone(), stop.clone()));
         }
         let projected: Projected = Arc::new(projected);
         let checkpointer = embedded.checkpointer();
@@ -94,22 +110,14 @@ impl Node {
             embedded.topics.clone(),
             embedded.journal.clone(),
         ));
-        let leases = Arc::new(Leases::new(
-            gateway.clone(),
-            embedded.index.clone(),
-            embedded.partitions,
-            LeaseTimes {
-                degraded_after: Duration::from_millis(settings.heartbeat_lease_ms),
-                offline_after: Duration::from_millis(settings.heartbeat_offline_ms),
-                tracked_max: settings.heartbeat_tracked_max,
-            },
-            fresh_id,
-        ));
+        let leases = leases.get_or_init(|| Arc::new(new_leases(&embedded, &gateway, settings))).clone();
         let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
         let views: Arc<dyn Views> = node.embedded.views.clone();
         node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
         node.tasks.close();
+        // What was caught up need not be caught up again at the next start.
+        node.embedded.checkpointer().request();
         Ok(node)
     }
 
@@ -170,6 +178,15 @@ impl Node {
             Err(error) => Err(FolderError::Derived(error.to_string()).into()),
         }
     }
+}
+
+fn new_leases(embedded: &Embedded, gateway: &Arc<Gateway>, settings: &Settings) -> Leases {
+    let times = LeaseTimes {
+        degraded_after: Duration::from_millis(settings.heartbeat_lease_ms),
+        offline_after: Duration::from_millis(settings.heartbeat_offline_ms),
+        tracked_max: settings.heartbeat_tracked_max,
+    };
+    Leases::new(gateway.clone(), embedded.index.clone(), embedded.partitions, times, fresh_id)
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

@@ -220,10 +220,9 @@ settings! {
     http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
+    http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
     http_wait_ms_max: u64 = 30_000, Numbers(1, 600_000), "ms", "Longest that a caller may wait for an outcome.";
     http_wait_ms_default: u64 = 5_000, Numbers(1, 600_000), "ms", "How long a caller waits that names no time.";
-    page_rows_max: usize = 1_000, Numbers(1, 10_000), "rows", "Largest page of a list.";
-    page_scan_rows_max: usize = 20_000, Numbers(1_000, 1_000_000), "rows", "Rows that one filtered page may look at; a shorter page with a cursor follows.";
     heartbeat_lease_ms: u64 = 30_000, Numbers(1_000, 86_400_000), "ms", "Silence after which an agent is degraded.";
     heartbeat_offline_ms: u64 = 120_000, Numbers(1_000, 86_400_000), "ms", "Silence after which it is offline.";
     heartbeat_tracked_max: usize = 5_000_000, Numbers(1_000, 100_000_000), "agents", "Agents whose heartbeats are tracked at once.";
@@ -299,7 +298,6 @@ impl Settings {
             ("http_wait_ms_default", self.http_wait_ms_default, "http_wait_ms_max", self.http_wait_ms_max),
             ("heartbeat_lease_ms", self.heartbeat_lease_ms, "heartbeat_offline_ms", self.heartbeat_offline_ms),
             ("batch_bytes_max", self.batch_bytes_max as u64, "segment_bytes_max", self.segment_bytes_max),
-            ("page_rows_max", self.page_rows_max as u64, "page_scan_rows_max", self.page_scan_rows_max as u64),
         ];
         match pairs.into_iter().find(|(_, lower, _, upper)| lower > upper) {
             Some((lower, lower_value, upper, upper_value)) => {
@@ -340,12 +338,12 @@ mod tests {
         let file = folder.path().join("settings");
         std::fs::write(&file, "# limits\npartitions = 4\nhttp_batch_max = 5\nlog_filter = \"warn\"\n").unwrap();
         let environment = |name: &str| (name == "AGENTVERSE_HTTP_BATCH_MAX").then(|| "6".to_owned());
-        let loaded = Loaded::load(Some(&file), environment, &["page_rows_max=7".to_owned()]).unwrap();
+        let loaded = Loaded::load(Some(&file), environment, &["shutdown_ms_max=700".to_owned()]).unwrap();
         let settings = &loaded.settings;
-        assert_eq!((settings.partitions, settings.http_batch_max, settings.page_rows_max), (4, 6, 7));
+        assert_eq!((settings.partitions, settings.http_batch_max as u64, settings.shutdown_ms_max), (4, 6, 700));
         assert_eq!(settings.log_filter, "warn");
         let origins =
-            ["partitions", "http_batch_max", "page_rows_max", "worker_threads"].map(|name| loaded.origin(name));
+            ["partitions", "http_batch_max", "shutdown_ms_max", "worker_threads"].map(|name| loaded.origin(name));
         assert_eq!(origins, [Origin::File, Origin::Environment, Origin::CommandLine, Origin::Default]);
     }
 

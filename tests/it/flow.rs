@@ -119,7 +119,8 @@ impl Visit for Fields {
 #[tokio::test(flavor = "current_thread")]
 async fn one_command_is_followed_through_every_stage() {
     let followed = Followed::default();
-    let _guard = tracing::subscriber::set_default(followed.clone());
+    // For the whole process: with a subscriber of one thread only, another thread that comes first can switch a span off.
+    tracing::subscriber::set_global_default(followed.clone()).expect("nobody else set one");
     let folder = tempfile::tempdir().expect("a folder");
     let node = Node::start(folder.path(), &settings()).await.expect("it starts");
     let stream = StreamId::new(TenantId(Uuid::from_u128(5)), Aggregate::Agent, Uuid::from_u128(6));

@@ -1,6 +1,11 @@
 //! Tests of the whole: one binary, one file per concern.
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
+mod crash;
+#[cfg(test)]
+mod e2e;
+#[cfg(test)]
 mod flow;
 #[cfg(test)]
 mod tidy;

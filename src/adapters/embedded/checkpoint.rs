@@ -5,7 +5,7 @@
 //! old checkpoint is absolute and is written again.
 
 use super::Config;
-use super::folder::{FolderError, Layout, write_atomically};
+use super::folder::{FolderError, Layout, sync_directory, write_atomically};
 use super::index::EmbeddedIndex;
 use super::logs::{Logs, slot};
 use super::segment::{HEADER_BYTES, Location};
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Checkpoint {
     /// Nothing before this place is needed at a start.
     pub scan_from: Location,
+    /// Everything before this place was synced.
+    pub end: Location,
     pub dead_letters: u64,
     /// Per slot.
     pub logs: Vec<LogCheckpoint>,
@@ -54,7 +56,8 @@ impl Checkpoint {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let scan_from = Location { segment: 1, offset: HEADER_BYTES as u32 };
-                return Ok(Self { scan_from, dead_letters: 0, logs: Vec::new() });
+                let end = Location { segment: 0, offset: 0 };
+                return Ok(Self { scan_from, end, dead_letters: 0, logs: Vec::new() });
             }
             Err(cause) => return Err(FolderError::io(&path, cause)),
         };
@@ -64,6 +67,20 @@ impl Checkpoint {
             return Err(damaged("the checksum does not match"));
         }
         postcard::from_bytes(body).map_err(|error| damaged(&error.to_string()))
+    }
+
+    /// Removes the derived store where its checkpoint is missing, and a checkpoint whose store is: each means nothing
+    /// without the other, and everything is built again from the log.
+    pub fn discard_unpaired(layout: &Layout) -> Result<(), FolderError> {
+        let (checkpoint, derived) = (layout.checkpoint(), layout.derived());
+        let (left, removed) = match (checkpoint.exists(), derived.exists()) {
+            (true, false) => (&checkpoint, std::fs::remove_file(&checkpoint)),
+            (false, true) => (&derived, std::fs::remove_dir_all(&derived)),
+            _ => return Ok(()),
+        };
+        removed.map_err(|cause| FolderError::io(left, cause))?;
+        tracing::warn!(path = %left.display(), "what is derived was not whole; building it again from the log");
+        sync_directory(layout.root())
     }
 
     fn write(&self, layout: &Layout) -> Result<(), FolderError> {
@@ -85,6 +102,7 @@ pub struct Checkpointer {
     interval: Duration,
     appended_at_last: AtomicU64,
     running: parking_lot::Mutex<()>,
+    due: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -107,6 +125,7 @@ impl Checkpointer {
             interval: config.checkpoint_interval,
             appended_at_last: AtomicU64::new(0),
             running: parking_lot::Mutex::new(()),
+            due: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
     }
@@ -119,13 +138,19 @@ impl Checkpointer {
             std::thread::sleep(LOOK);
             waited += LOOK;
             let news = self.logs.appended.load(Ordering::Relaxed) - self.appended_at_last.load(Ordering::Relaxed);
-            if news >= self.records_max || (news > 0 && waited >= self.interval) {
+            let requested = self.due.swap(false, Ordering::Relaxed);
+            if requested || news >= self.records_max || (news > 0 && waited >= self.interval) {
                 waited = Duration::ZERO;
                 if let Err(error) = self.run_once() {
                     tracing::error!(%error, "the checkpoint failed; the next one tries again, nothing is lost");
                 }
             }
         }
+    }
+
+    /// Asks for a checkpoint now.
+    pub fn request(&self) {
+        self.due.store(true, Ordering::Relaxed);
     }
 
     pub fn stop(&self) {
@@ -140,6 +165,8 @@ impl Checkpointer {
         let _one_at_a_time = self.running.lock();
         let watch = Stopwatch::start();
         let appended = self.logs.appended.load(Ordering::Relaxed);
+        // Taken before anything is frozen: what comes in meanwhile stands beyond it, and is read again at a start.
+        let (end, dead_letters) = (self.logs.end(), self.logs.dead_letters.load(Ordering::Relaxed));
         let projected_to = self.views.applied();
         self.store.rows.freeze();
         let heads = self.index.take_dirty();
@@ -147,7 +174,7 @@ impl Checkpointer {
         self.store.known.freeze();
         self.store.outcomes.freeze();
         self.store.dead_letters.freeze();
-        let (checkpoint, locations) = self.snapshot(&heads.through, &projected_to);
+        let (checkpoint, locations) = self.snapshot(end, dead_letters, &heads.through, &projected_to);
         let written = self
             .store
             .edges
@@ -172,13 +199,16 @@ impl Checkpointer {
     }
 
     /// The state of all logs now, and the locations that are not in the store yet.
-    fn snapshot(&self, indexed_to: &[u64], projected_to: &[u64]) -> (Checkpoint, Vec<(LogId, u64, Vec<u64>)>) {
+    fn snapshot(
+        &self,
+        end: Location,
+        dead_letters: u64,
+        indexed_to: &[u64],
+        projected_to: &[u64],
+    ) -> (Checkpoint, Vec<(LogId, u64, Vec<u64>)>) {
         let mut scan_from: Option<Location> = None;
         let mut locations = Vec::new();
         let mut logs = Vec::with_capacity(indexed_to.len());
-        // Taken before the logs are looked at: whatever they show beyond it is read again.
-        let end = self.logs.end();
-        let dead_letters = self.logs.dead_letters.load(Ordering::Relaxed);
         for (log, cell) in self.logs.all() {
             let inner = cell.inner.lock();
             let slot = slot(log, self.logs.partitions());
@@ -201,7 +231,7 @@ impl Checkpointer {
             });
         }
         let scan_from = scan_from.map_or(end, |from| from.min(end));
-        (Checkpoint { scan_from, dead_letters, logs }, locations)
+        (Checkpoint { scan_from, end, dead_letters, logs }, locations)
     }
 
     /// Lets go of the locations that are in the store now.

@@ -23,7 +23,8 @@ pub struct EmbeddedIndex {
     store: Arc<Store>,
     logs: Arc<Logs>,
     shards: Vec<Mutex<Shard>>,
-    shard_bytes_max: usize,
+    /// Of all shards together: one busy aggregate may use what the others leave.
+    bytes_max: usize,
     journal: OnceLock<Arc<EmbeddedJournal>>,
 }
 
@@ -41,6 +42,22 @@ struct Shard {
     durable: u64,
 }
 
+impl Shard {
+    /// Forgets clean heads of so many bytes.
+    fn let_go(&mut self, due: usize) {
+        let mut freed = 0;
+        self.heads.retain(|_, slot| {
+            let keep = slot.dirty || freed >= due;
+            if !keep {
+                freed += head_bytes(&slot.head);
+            }
+            keep
+        });
+        self.bytes -= freed;
+        self.complete &= freed == 0;
+    }
+}
+
 struct Slot {
     head: Arc<Head>,
     dirty: bool,
@@ -55,7 +72,6 @@ pub struct TakenHeads {
 
 impl EmbeddedIndex {
     pub(super) fn new(store: Arc<Store>, logs: Arc<Logs>, indexed_to: Vec<u64>, config: &Config) -> Self {
-        let shard_bytes_max = config.head_cache_bytes_max / indexed_to.len().max(1);
         let shards = indexed_to
             .into_iter()
             .map(|through| {
@@ -69,7 +85,7 @@ impl EmbeddedIndex {
                 })
             })
             .collect();
-        Self { store, logs, shards, shard_bytes_max, journal: OnceLock::new() }
+        Self { store, logs, shards, bytes_max: config.head_cache_bytes_max, journal: OnceLock::new() }
     }
 
     pub(super) fn set_journal(&self, journal: Arc<EmbeddedJournal>) {
@@ -116,27 +132,21 @@ impl EmbeddedIndex {
         }
     }
 
-    /// Tells that heads are on disk, and lets go of clean ones where a shard is over its bound.
+    /// Tells that heads are on disk, and lets go of clean ones where there are too many.
     pub(super) fn written(&self, through: &[u64]) {
         for (shard, through) in self.shards.iter().zip(through) {
+            shard.lock().durable = *through;
+        }
+        let bytes: usize = self.shards.iter().map(|shard| shard.lock().bytes).sum();
+        if bytes <= self.bytes_max {
+            return;
+        }
+        // Down to three quarters, so that not every checkpoint has to; each shard by its share.
+        let excess = (bytes - self.bytes_max * 3 / 4) as f64 / bytes as f64;
+        for shard in &self.shards {
             let mut shard = shard.lock();
-            shard.durable = *through;
-            if shard.bytes <= self.shard_bytes_max {
-                continue;
-            }
-            shard.complete = false;
-            let mut excess = shard.bytes - self.shard_bytes_max * 3 / 4;
-            let mut freed = 0;
-            shard.heads.retain(|_, slot| {
-                if slot.dirty || excess == 0 {
-                    return true;
-                }
-                let bytes = head_bytes(&slot.head);
-                excess = excess.saturating_sub(bytes);
-                freed += bytes;
-                false
-            });
-            shard.bytes -= freed;
+            let due = (shard.bytes as f64 * excess) as usize;
+            shard.let_go(due);
         }
     }
 

@@ -21,6 +21,8 @@ pub mod check;
 mod checkpoint;
 mod command;
 mod committer;
+#[cfg(test)]
+mod fault_tests;
 mod folder;
 mod frame;
 mod index;
@@ -82,6 +84,7 @@ impl Embedded {
     pub fn open(path: &Path, config: &Config) -> Result<Self, FolderError> {
         let layout = Layout::open(path, config.partitions)?;
         let lock = layout.lock()?;
+        checkpoint::Checkpoint::discard_unpaired(&layout)?;
         let store = Arc::new(store::Store::open(&layout.derived(), config)?);
         let recovered = recover::recover(&layout, &store)?;
         let partitions = layout.partitions;

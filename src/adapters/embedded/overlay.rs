@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Rows<const N: usize, V> = BTreeMap<[u8; N], V>;
 
@@ -99,6 +100,11 @@ impl<const N: usize, V: Clone + Serialize + DeserializeOwned> Overlay<N, V> {
     }
 }
 
+/// Bytes of rows after which a run pauses, and for how long: a disk that takes a whole run at once makes the next sync of
+/// the segments wait for it.
+const STRIDE_BYTES: usize = 4 << 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Writes rows in ascending key order as one sorted run: neither the store's journal nor its memtable is touched.
 pub fn write_sorted<'a, const N: usize, V: Serialize + 'a>(
     keyspace: &Keyspace,
@@ -106,9 +112,15 @@ pub fn write_sorted<'a, const N: usize, V: Serialize + 'a>(
 ) -> Result<(), FolderError> {
     let mut run = keyspace.start_ingestion().map_err(FolderError::derived)?;
     let mut buffer = Vec::new();
+    let mut stride = 0;
     for (key, value) in rows {
+        if stride >= STRIDE_BYTES {
+            stride = 0;
+            std::thread::sleep(PAUSE);
+        }
         buffer.clear();
         buffer = postcard::to_extend(value, buffer).map_err(FolderError::derived)?;
+        stride += N + buffer.len();
         run.write(&key[..], &buffer[..]).map_err(FolderError::derived)?;
     }
     run.finish().map_err(FolderError::derived)

@@ -13,6 +13,7 @@ use crate::ports::journal::LogState;
 use crate::ports::topic::DeadLetter;
 use std::collections::VecDeque;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 /// What opening a folder gives.
@@ -35,6 +36,7 @@ pub fn recover(layout: &Layout, store: &Store) -> Result<Recovered, FolderError>
     let checkpoint = Checkpoint::read(layout)?;
     let mut scan = Scan::from_checkpoint(layout.partitions, &checkpoint);
     let segments = segment::list(&wal)?;
+    none_missing(&wal, &segments, checkpoint.end)?;
     let from = checkpoint.scan_from;
     let mut writer = None;
     for (step, number) in segments.iter().enumerate() {
@@ -58,6 +60,19 @@ pub fn recover(layout: &Layout, store: &Store) -> Result<Recovered, FolderError>
     Ok(scan.finish(layout.partitions, writer))
 }
 
+/// Segments are numbered from 1 on and none is ever removed: one that is not there was lost.
+fn none_missing(wal: &Path, segments: &[u32], end: Location) -> Result<(), FolderError> {
+    let missing = (1..).zip(segments).find_map(|(due, there)| (due != *there).then_some(due));
+    let after = segments.last().map_or(1, |last| last + 1);
+    match missing.or((after <= end.segment).then_some(after)) {
+        Some(number) => {
+            let (path, cause) = (path_of(wal, number), "the segment is missing".to_owned());
+            Err(FolderError::Damaged { path, offset: 0, cause })
+        }
+        None => Ok(()),
+    }
+}
+
 /// A segment whose own header was torn holds nothing: it is made anew.
 fn remake(layout: &Layout, number: u32) -> Result<Writer, FolderError> {
     let path = path_of(&layout.wal(), number);
@@ -73,6 +88,8 @@ struct Scan {
     dead_letters: u64,
     indexed_to: Vec<u64>,
     projected_to: Vec<u64>,
+    /// Up to here the checkpoint knows that segments were synced.
+    end: Location,
 }
 
 impl Scan {
@@ -83,6 +100,7 @@ impl Scan {
             dead_letters: checkpoint.dead_letters,
             indexed_to: Vec::new(),
             projected_to: Vec::new(),
+            end: checkpoint.end,
         };
         for (slot, _) in slots(partitions) {
             let log = checkpoint.logs.get(slot).cloned().unwrap_or_default();
@@ -121,12 +139,15 @@ impl Scan {
         let bytes = fs::read(&path).map_err(|cause| FolderError::io(&path, cause))?;
         let damaged =
             |offset: u64, cause: &str| FolderError::Damaged { path: path.clone(), offset, cause: cause.to_owned() };
+        let mut synced = if number == self.end.segment { self.end.offset as usize } else { 0 };
         if !bytes.starts_with(&segment::header(number)) {
-            let torn = last && bytes.len() <= HEADER_BYTES as usize;
+            let torn = last && synced == 0 && bytes.len() <= HEADER_BYTES as usize;
             return if torn { Ok(None) } else { Err(damaged(0, "the segment's header is not its own")) };
         }
+        if bytes.len() < synced {
+            return Err(damaged(bytes.len() as u64, "the file ends early"));
+        }
         let mut offset = start as usize;
-        let mut synced = 0;
         while offset < bytes.len() {
             match frame::read(&bytes[offset..], number) {
                 Ok((frame, length)) => {

@@ -91,7 +91,7 @@ impl Courier {
     /// as a whole (wrong credentials, no such route): it is unknown which lines were taken.
     pub async fn deliver(&mut self, lines: &[Line]) -> Result<Vec<Verdict>, ClientError> {
         let mut verdicts = Vec::with_capacity(lines.len());
-        let mut open: Vec<Range<usize>> = std::iter::once(0..lines.len()).collect();
+        let mut open: Vec<Range<usize>> = (!lines.is_empty()).then_some(0..lines.len()).into_iter().collect();
         while let Some(range) = open.pop() {
             match self.post(body(&lines[range.clone()])).await {
                 Ok(items) if items.len() == range.len() => verdicts.extend(items.into_iter().map(Verdict::from)),

@@ -12,7 +12,7 @@ use super::{Remote, block_on};
 use crate::runtime::retry::Policy;
 use deliver::{Courier, Outcome, Verdict};
 use indicatif::{ProgressBar, ProgressStyle};
-use lines::{Line, Lines};
+use lines::{Line, Lines, Unreadable};
 use serde::Serialize;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -96,6 +96,13 @@ struct Failure {
     message: String,
 }
 
+impl Failure {
+    fn line(&self) -> String {
+        let separator = if self.code.is_empty() { "" } else { " " };
+        format!("line {}: {}{separator}{}: {}", self.line, self.outcome, self.code, self.message)
+    }
+}
+
 impl Summary {
     fn add(&mut self, line: u64, verdict: Verdict) -> Option<Failure> {
         self.lines += 1;
@@ -177,37 +184,37 @@ async fn send(args: &Args, input: impl BufRead, summary: &mut Summary) -> Result
         retries: 0,
     };
     let mut reporter = Reporter::new(args.remote.output);
-    let mut batch: Vec<Line> = Vec::with_capacity(usize::from(args.batch));
+    let mut batch = Batch::default();
     for line in Lines::new(input) {
         match line.map_err(|cause| Error::Input { what: args.file.display().to_string(), cause })? {
-            Ok(line) => batch.push(line),
-            Err(bad) => {
-                let verdict =
-                    Verdict { outcome: Outcome::Rejected, id: None, code: "malformed".into(), message: bad.why };
-                reporter.tell(summary.add(bad.number, verdict));
-            }
+            Ok(line) => batch.lines.push(line),
+            Err(bad) => batch.unreadable.push(bad),
         }
-        if batch.len() == usize::from(args.batch) {
-            deliver(&mut courier, &batch, summary, &mut reporter).await?;
-            batch.clear();
+        if batch.lines.len() == usize::from(args.batch) || batch.unreadable.len() == FAILURES_MAX {
+            deliver(&mut courier, &mut batch, summary, &mut reporter).await?;
         }
     }
-    if !batch.is_empty() {
-        deliver(&mut courier, &batch, summary, &mut reporter).await?;
-    }
-    Ok(())
+    deliver(&mut courier, &mut batch, summary, &mut reporter).await
+}
+
+/// Lines that go together, and those between them that cannot go: what became of both is told in the order of the file.
+#[derive(Default)]
+struct Batch {
+    lines: Vec<Line>,
+    unreadable: Vec<Unreadable>,
 }
 
 async fn deliver(
     courier: &mut Courier,
-    batch: &[Line],
+    batch: &mut Batch,
     summary: &mut Summary,
     reporter: &mut Reporter,
 ) -> Result<(), Error> {
-    let delivered = courier.deliver(batch).await;
+    let lines = std::mem::take(&mut batch.lines);
+    let delivered = courier.deliver(&lines).await;
     summary.retries = courier.retries;
     let verdicts = delivered.map_err(|error| {
-        let (first, last) = (batch.first().map_or(0, |line| line.number), batch.last().map_or(0, |line| line.number));
+        let (first, last) = (lines.first().map_or(0, |line| line.number), lines.last().map_or(0, |line| line.number));
         Error::Failed {
             exit: error.exit(),
             message: format!(
@@ -216,8 +223,15 @@ async fn deliver(
             ),
         }
     })?;
-    for (line, verdict) in batch.iter().zip(verdicts) {
-        reporter.tell(summary.add(line.number, verdict));
+    let malformed = |bad: Unreadable| {
+        let verdict = Verdict { outcome: Outcome::Rejected, id: None, code: "malformed".into(), message: bad.why };
+        (bad.number, verdict)
+    };
+    let sent = lines.iter().map(|line| line.number).zip(verdicts);
+    let mut told: Vec<_> = sent.chain(batch.unreadable.drain(..).map(malformed)).collect();
+    told.sort_unstable_by_key(|(number, _)| *number);
+    for (number, verdict) in told {
+        reporter.tell(summary.add(number, verdict));
     }
     reporter.bar.set_position(summary.lines);
     Ok(())
@@ -243,7 +257,7 @@ impl Reporter {
     fn tell(&mut self, failure: Option<Failure>) {
         if let Some(failure) = failure.filter(|_| self.tells) {
             self.bar.suspend(|| {
-                eprintln!("line {}: {} {}: {}", failure.line, failure.outcome, failure.code, failure.message);
+                eprintln!("{}", failure.line());
             });
         }
     }

@@ -84,6 +84,26 @@ async fn every_line_gets_its_verdict_and_its_number() {
 }
 
 #[tokio::test]
+async fn failures_are_told_in_the_order_of_the_lines() {
+    let url = stub::serve(|_, _, body| outcomes(&body)).await;
+    let input = "bad\n{\"type\":\"refused\"}\nbad\n{\"type\":\"dead_lettered\"}\nbad\n{\"type\":\"refused\"}\nbad";
+    for batch in [1, 2, 500] {
+        let (result, summary) = sent(&args(url.clone(), batch), input).await;
+        result.unwrap();
+        let told: Vec<_> = summary.failures.iter().map(|failure| failure.line).collect();
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7], "in batches of {batch}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_without_a_readable_line_is_told_without_a_request() {
+    let url = stub::serve(|uri, _, _| -> Response { panic!("{uri} was asked for") }).await;
+    let (result, summary) = sent(&args(url, 500), &"bad\n".repeat(FAILURES_MAX * 2 + 1)).await;
+    result.unwrap();
+    assert_eq!((summary.rejected, summary.failures.len()), (2_001, FAILURES_MAX));
+}
+
+#[tokio::test]
 async fn a_batch_that_is_too_large_goes_in_halves_and_in_order() {
     let ids = Arc::new(Mutex::new(Vec::new()));
     let record = Arc::clone(&ids);
@@ -131,4 +151,12 @@ fn a_refusal_weighs_less_than_a_rejection_and_more_than_a_wait() {
     let summary = |refused, rejected| Summary { accepted: 1, refused, rejected, ..Summary::default() };
     assert_eq!(summary(1, 0).exit(Wait::Applied), Exit::Refused);
     assert_eq!(summary(1, 1).exit(Wait::Applied), Exit::Rejected);
+}
+
+#[test]
+fn a_failure_is_one_line_with_or_without_a_code() {
+    let failure =
+        |code: &str| Failure { line: 3, id: None, outcome: "refused", code: code.into(), message: "m".into() };
+    assert_eq!(failure("illegal").line(), "line 3: refused illegal: m");
+    assert_eq!(failure("").line(), "line 3: refused: m");
 }

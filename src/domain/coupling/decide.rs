@@ -192,7 +192,7 @@ fn suspend(state: &State, command: &SuspendCoupling) -> Result<Decision<Event>, 
 fn resume(state: &State, command: &ResumeCoupling, context: &Context<'_>) -> Result<Decision<Event>, Rejection> {
     let before = live(state, "active")?;
     if !state.holds(command.hold) {
-        return Ok(Decision::unchanged());
+        return still_held(state, command.hold);
     }
     let resumed = Decision::event(Event::CouplingResumed(CouplingResumed { hold: command.hold }));
     if command.hold != Hold::Provider {
@@ -211,6 +211,18 @@ fn resume(state: &State, command: &ResumeCoupling, context: &Context<'_>) -> Res
         Some(binding) => moved(state, before, binding, found.assessment, "another model became usable".into()),
         None => Decision::unchanged(),
     })
+}
+
+/// A hold that is not there is lifted already, unless somebody asks for the coupling to run while another one holds it.
+fn still_held(state: &State, hold: Hold) -> Result<Decision<Event>, Rejection> {
+    let Some(other) = state.holds.first().filter(|_| hold == Hold::Manual) else { return Ok(Decision::unchanged()) };
+    let why = match other {
+        Hold::Tenant => "the coupling is suspended because its tenant is; resume the tenant",
+        Hold::Provider | Hold::Manual => {
+            "the coupling is suspended because no usable model is left; rebind it, or wait for its provider"
+        }
+    };
+    Err(Rejection::new("held", why).with("hold", other.name()))
 }
 
 fn end(state: &State, command: &EndCoupling) -> Result<Decision<Event>, Rejection> {

@@ -26,6 +26,7 @@ pub fn evolve(state: &mut State, event: &Event) {
                 state.holds.insert(place, event.hold);
             }
             state.status = Status::Suspended;
+            state.hold_reasons.insert(event.hold, event.reason.clone());
             state.reason = event.reason.clone();
             if event.hold == Hold::Provider {
                 state.failed_search = event.assessment.clone();
@@ -33,18 +34,21 @@ pub fn evolve(state: &mut State, event: &Event) {
         }
         Event::CouplingResumed(event) => {
             state.holds.retain(|hold| *hold != event.hold);
+            state.hold_reasons.remove(&event.hold);
             if event.hold == Hold::Provider {
                 state.failed_search = None;
             }
             if state.holds.is_empty() {
                 state.status = Status::Active;
-                state.reason.clear();
             }
+            // Of what still holds it; nothing where nothing does.
+            state.reason = state.hold_reasons.values().next().cloned().unwrap_or_default();
         }
         Event::CouplingEnded(event) => {
             state.status = Status::Ended;
             state.reason = event.reason.clone();
             state.holds.clear();
+            state.hold_reasons.clear();
         }
     }
 }

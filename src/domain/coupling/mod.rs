@@ -43,6 +43,7 @@ use crate::domain::{
 };
 use crate::records;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// The aggregate.
@@ -203,6 +204,8 @@ pub struct State {
     pub binding: Option<Binding>,
     /// Why it is suspended: sorted, each once.
     pub holds: Vec<Hold>,
+    /// Why each of them is there.
+    pub hold_reasons: BTreeMap<Hold, String>,
     /// Why it was refused.
     pub reasons: Vec<Reason>,
     /// What the last rebind, suspension or end gave as its reason.

@@ -88,8 +88,8 @@ impl Receiver<'_> {
         let id = attributes.id.as_deref().map(str::to_owned);
         let refused = |problem| Refused { id: id.clone(), problem };
         let (Some(encoded), None) = (data_base64, data) else {
-            // No data reads like an empty text: refused, once it is known for which command.
-            let data = Data::Json(data.map_or("", RawValue::get));
+            // No data reads like an empty object: every field with a default may be left out, so all of them may.
+            let data = Data::Json(data.map_or("{}", RawValue::get));
             return self.submission(attributes, data, index).map_err(refused);
         };
         let Ok(bytes) = STANDARD.decode(encoded.0.as_bytes()) else {

@@ -112,8 +112,8 @@ fn mistakes_are_told_apart() {
         ("unknown_type", r#"{"type":"IdleAgent","data":{}}"#.to_owned()),
         ("unknown_type", r#"{"type":"agent.AgentIdled","data":{}}"#.to_owned()),
         ("unknown_type", r#"{"type":"robot.Idle","data":{}}"#.to_owned()),
-        ("invalid_data", r#"{"type":"agent.IdleAgent"}"#.to_owned()),
-        ("invalid_data", r#"{"type":"agent.IdleAgent","data":null}"#.to_owned()),
+        ("invalid_data", r#"{"type":"agent.RegisterAgent"}"#.to_owned()),
+        ("invalid_data", r#"{"type":"agent.RegisterAgent","data":null}"#.to_owned()),
         ("invalid_data", r#"{"type":"agent.IdleAgent","data":[]}"#.to_owned()),
         ("invalid_data", r#"{"type":"agent.IdleAgent","data":{"nonsense":1}}"#.to_owned()),
         ("invalid_data", r#"{"type":"agent.RegisterAgent","data":{"category":"x"}}"#.to_owned()),
@@ -244,7 +244,7 @@ fn nesting_beyond_all_measure_is_answered_and_ends_no_stack() {
             format!(
                 r#"{{"type":"mcp_server.DiscoverTools","data":{{"tools":[{{"name":"x","input_schema":{data}}}]}}}}"#
             ),
-            format!(r#"{{"type":"agent.IdleAgent","other":{data}}}"#),
+            format!(r#"{{"type":"agent.RegisterAgent","other":{data}}}"#),
         ] {
             let read = with(Some(TENANT), None, |receiver| receiver.structured(json.as_bytes(), Shape::Either));
             let refused = match read {
