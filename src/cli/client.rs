@@ -192,7 +192,8 @@ impl Connection {
             .map_err(|cause| ClientError::Broken { cause: cause.to_string() })?
             .to_bytes();
         self.sender = Some(sender);
-        if status.is_success() {
+        // A batch of which nothing could be taken is a 400 that still says why, item by item.
+        if status.is_success() || body.starts_with(b"{\"items\":") {
             Ok(Answer { status, body })
         } else {
             Err(ClientError::Problem(Box::new(Problem::of(status, retry_after, &body))))

@@ -158,7 +158,7 @@ fn an_explanation_is_shown_for_people() {
     let url = format!("http://{}", server.address);
     let output = run(&["explain", &coupling, "--url", &url, "--tenant", TENANT], None);
     let shown = String::from_utf8_lossy(&output.stdout);
-    for title in ["Parts of the score", "Candidates, best first", "house-large", "skills"] {
+    for title in ["The score is", "Candidates: 1 of 1 models", "house-large", "skills"] {
         assert!(shown.contains(title), "{title} is not in\n{shown}");
     }
     assert!(!shown.contains("{\""), "raw JSON is no explanation:\n{shown}");
