@@ -70,9 +70,11 @@ impl Leases {
         &self.shards[usize::from(agent.id.as_bytes()[15]) % SHARDS]
     }
 
-    /// A decommissioned agent has no health any more: its lease ends with it.
+    /// A decommissioned agent has no health any more, and one whose health somebody else reported has another than its
+    /// lease says: either lease ends, and the next heartbeat asks the index.
     pub fn notice(&self, record: &Record) {
-        if record.schema == "AgentDecommissioned" {
+        let reported = record.schema == "AgentHealthChanged" && record.envelope.source != SYSTEM_SOURCE;
+        if reported || record.schema == "AgentDecommissioned" {
             self.shard(&record.stream()).lock().remove(&record.stream());
         }
     }

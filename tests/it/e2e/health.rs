@@ -28,6 +28,12 @@ fn heartbeats_hold_an_agents_health_and_only_turns_are_logged() {
     let story = client.walk(&format!("{path}/history"), 100);
     assert_eq!(story.len(), 5, "registered, and four turns: {story:#?}");
 
+    // What somebody else reports ends the lease: the next heartbeat is a turn again, not a renewal.
+    client.post(&format!("{path}/report-health"), &json!({"health": "offline", "reason": "unplugged"}));
+    health("offline");
+    beat();
+    health("active");
+
     assert_eq!(client.post(&format!("/v1/agents/{NOBODY}/heartbeat"), &Value::Null).status, 404);
     assert_eq!(server.client_of(OTHER).post(&format!("{path}/heartbeat"), &Value::Null).status, 404);
     beat();
