@@ -1,6 +1,7 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
 use crate::adapters::embedded::{Config, Embedded, FolderError};
+use crate::domain::LogId;
 use crate::flow::derive;
 use crate::flow::gateway::{Gateway, Projected};
 use crate::flow::lease::{LeaseTimes, Leases};
@@ -17,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -75,9 +77,7 @@ impl Node {
                 reaction_page_max: settings.reaction_page_max,
             },
         };
-        for log in embedded.log_ids() {
-            derive::reindex(log, &*parts.journal, &*parts.index).await?;
-        }
+        reindex(&embedded.log_ids(), &parts).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let leases: Arc<OnceLock<Arc<Leases>>> = Arc::default();
@@ -178,6 +178,20 @@ impl Node {
             Err(error) => Err(FolderError::Derived(error.to_string()).into()),
         }
     }
+}
+
+/// Restores the index rows of all logs that a crash took. Every log's, before any log decides or reacts: both look at
+/// the heads and edges of others.
+async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
+    let mut restoring = JoinSet::new();
+    for log in logs.iter().copied() {
+        let (journal, index) = (parts.journal.clone(), parts.index.clone());
+        restoring.spawn(async move { derive::reindex(log, &*journal, &*index).await });
+    }
+    for restored in restoring.join_all().await {
+        restored?;
+    }
+    Ok(())
 }
 
 fn new_leases(embedded: &Embedded, gateway: &Arc<Gateway>, settings: &Settings) -> Leases {
