@@ -122,3 +122,19 @@ async fn a_damaged_checkpoint_says_what_to_do_and_doing_it_helps() {
     fs::remove_dir_all(folder.path().join("derived")).unwrap();
     comes_back(&folder, &before, 4).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_generation_derived_is_built_again() {
+    let folder = worked_in().await;
+    let before = derived(folder.path()).await;
+    let path = folder.path().join("CHECKPOINT");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4] ^= 1;
+    let crc = crc32fast::hash(&bytes[4..]).to_le_bytes();
+    bytes[..4].copy_from_slice(&crc);
+    fs::write(&path, bytes).unwrap();
+    let marker = folder.path().join("derived").join("of-an-older-program");
+    fs::write(&marker, "").unwrap();
+    comes_back(&folder, &before, 4).await;
+    assert!(!marker.exists(), "the old store is gone");
+}

@@ -21,7 +21,11 @@ use std::time::Duration;
 /// How often the checkpoint thread looks whether one is due.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the file CHECKPOINT holds.
+/// Of the shape of everything derived. Raise it when a `State`, a head or a row changes: what an older program derived
+/// is then built again from the log at the next start.
+const GENERATION: u32 = 1;
+
+/// What the file CHECKPOINT holds, behind a checksum and the generation.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Nothing before this place is needed at a start.
@@ -66,13 +70,24 @@ impl Checkpoint {
         if crc != crc32fast::hash(body).to_le_bytes() {
             return Err(damaged("the checksum does not match"));
         }
+        let (_, body) = body.split_at_checked(4).ok_or_else(|| damaged("too short"))?;
         postcard::from_bytes(body).map_err(|error| damaged(&error.to_string()))
     }
 
+    /// Whether the file is whole and of another generation than this program's.
+    fn is_outdated(layout: &Layout) -> bool {
+        let Ok(bytes) = std::fs::read(layout.checkpoint()) else { return false };
+        let Some((crc, body)) = bytes.split_at_checked(4) else { return false };
+        crc == crc32fast::hash(body).to_le_bytes() && !body.starts_with(&GENERATION.to_le_bytes())
+    }
+
     /// Removes the derived store where its checkpoint is missing, and a checkpoint whose store is: each means nothing
-    /// without the other, and everything is built again from the log.
+    /// without the other, and everything is built again from the log. Both go where another generation wrote them.
     pub fn discard_unpaired(layout: &Layout) -> Result<(), FolderError> {
         let (checkpoint, derived) = (layout.checkpoint(), layout.derived());
+        if Self::is_outdated(layout) {
+            std::fs::remove_file(&checkpoint).map_err(|cause| FolderError::io(&checkpoint, cause))?;
+        }
         let (left, removed) = match (checkpoint.exists(), derived.exists()) {
             (true, false) => (&checkpoint, std::fs::remove_file(&checkpoint)),
             (false, true) => (&derived, std::fs::remove_dir_all(&derived)),
@@ -84,7 +99,7 @@ impl Checkpoint {
     }
 
     fn write(&self, layout: &Layout) -> Result<(), FolderError> {
-        let body = postcard::to_stdvec(self).map_err(FolderError::derived)?;
+        let body = postcard::to_extend(self, GENERATION.to_le_bytes().to_vec()).map_err(FolderError::derived)?;
         let mut bytes = crc32fast::hash(&body).to_le_bytes().to_vec();
         bytes.extend_from_slice(&body);
         write_atomically(&layout.checkpoint(), &bytes)
