@@ -3,23 +3,13 @@
 use super::checkpoint::Checkpoint;
 use super::frame::{self, FrameKind};
 use super::store::Store;
-use super::tests::config;
+use super::tests::{config, ports};
 use super::{Config, Embedded, FolderError, Layout, recover, segment};
 use crate::domain::LogId;
-use crate::ports::conformance::{Author, Ports, assert_positions, stream};
+use crate::ports::conformance::{Author, assert_positions, stream};
 use std::fs;
 use std::path::PathBuf;
 use tempfile::TempDir;
-
-fn ports(open: &Embedded) -> Ports {
-    Ports {
-        journal: open.journal.clone(),
-        topics: open.topics.clone(),
-        index: open.index.clone(),
-        views: open.views.clone(),
-        partitions: open.partitions,
-    }
-}
 
 fn log() -> LogId {
     stream(1).log(config().partitions)

@@ -21,6 +21,17 @@ pub fn config() -> Config {
     }
 }
 
+/// The ports of an open folder.
+pub fn ports(open: &Embedded) -> Ports {
+    Ports {
+        journal: open.journal.clone(),
+        topics: open.topics.clone(),
+        index: open.index.clone(),
+        views: open.views.clone(),
+        partitions: open.partitions,
+    }
+}
+
 struct EmbeddedRig {
     folder: TempDir,
     open: Option<Embedded>,
@@ -38,14 +49,7 @@ impl EmbeddedRig {
 
 impl Rig for EmbeddedRig {
     fn ports(&self) -> Ports {
-        let open = self.open.as_ref().expect("open");
-        Ports {
-            journal: open.journal.clone(),
-            topics: open.topics.clone(),
-            index: open.index.clone(),
-            views: open.views.clone(),
-            partitions: open.partitions,
-        }
+        ports(self.open.as_ref().expect("open"))
     }
 
     fn crash(&mut self) {
