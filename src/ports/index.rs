@@ -125,7 +125,7 @@ pub enum Error {
 /// - Rows are absolute and guarded by position: applying rows twice, late or out of order across streams leaves the same
 ///   index.
 /// - Once `apply` returns, every reader sees the rows. They may be lost in a crash, but then `applied_to` is below them
-///   and the deriver writes them again before anything is decided on them; edges are never lost while the heads of the
+///   and they are written again, in all logs, before any log decides or reacts; edges are never lost while the heads of the
 ///   same records stay.
 /// - `heads` answers in the order asked, `None` for a stream of which nothing is recorded.
 /// - `edges` pages in the order of the dependent's stream id and shows only present edges.
@@ -137,8 +137,7 @@ pub trait Index: Send + Sync + 'static {
 
     async fn apply(&self, log: LogId, rows: IndexRows, through: u64) -> Result<(), Error>;
 
-    /// The position of a log up to which all rows are durable; the deriver starts from the lower of this and the log's
-    /// `derived_to`.
+    /// The position of a log up to which all rows are durable: what a crash took stands beyond it.
     async fn applied_to(&self, log: LogId) -> Result<u64, Error>;
 
     /// A command id that left its head.
