@@ -86,6 +86,8 @@ metrics! {
     Histogram "agentverse_append_batch_seconds" Seconds "From sending an append to its confirmation." { append_latency }
     Counter "agentverse_append_claims_total" Count
         "Claims of a log: one per log at start, more where ownership moved or an append's end was unknown." { append_claims }
+    Counter "agentverse_append_fences_total" Count
+        "Appends that a log refused because another owner had claimed it: a paused or replaced processor met the fence." { append_fenced }
 
     Counter "agentverse_derive_records_total" Count "Records whose derived rows are acknowledged." { derive_records }
     Histogram "agentverse_derive_batch_seconds" Seconds "One run of index, publish, outcomes, reactions." { derive_batch }

@@ -66,7 +66,7 @@ impl Folder {
     }
 
     pub fn sight(&self) -> Sight {
-        Sight::new(self.embedded.index.clone(), self.embedded.partitions)
+        Sight::new(self.embedded.index.clone(), self.embedded.partitions.into())
     }
 
     /// Decides one batch on top of `state`, as a log's processor does.

@@ -1,3 +1,5 @@
 //! One folder per outside thing; a file is named after the port that it implements.
 
 pub mod embedded;
+pub mod registry;
+pub mod scylla;

@@ -25,7 +25,7 @@ mod server;
 mod tests;
 
 pub use problem::Problem;
-pub use server::serve;
+pub use server::{serve, serve_operator};
 
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
@@ -70,15 +70,21 @@ impl Default for ApiSettings {
     }
 }
 
+/// What every process shows its operator, whatever its role.
+#[derive(Clone)]
+pub struct Operator {
+    /// Whether it can do its work; the error is a sentence that says what is missing.
+    pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// The metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
 /// What the routes work with.
 pub struct Services {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
     pub heartbeats: Arc<dyn Heartbeats>,
-    /// Whether requests can be served; the error is a sentence that says what is missing.
-    pub readiness: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// The metrics in Prometheus' text format.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    pub operator: Operator,
     /// Makes the id of a command that comes without one: version 7 UUIDs.
     pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
     pub settings: ApiSettings,

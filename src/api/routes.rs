@@ -2,7 +2,7 @@
 
 use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
-use super::{Services, commands, convenience, health, heartbeat, history, openapi, outcomes, resources};
+use super::{Operator, Services, commands, convenience, health, heartbeat, history, openapi, outcomes, resources};
 use crate::domain::Aggregate;
 use crate::metrics::{Stopwatch, handles, http_request};
 use axum::Router;
@@ -154,6 +154,16 @@ pub fn router(services: &Arc<Services>, loopback: Loopback) -> Router {
         })
 }
 
+/// What a process answers that has no users, only an operator.
+pub fn operator_router(operator: Operator) -> Router {
+    let metrics = operator.clone();
+    Router::new()
+        .route("/healthz", on(MethodFilter::GET, async || health::alive()))
+        .route("/readyz", on(MethodFilter::GET, async move || health::ready(&operator)))
+        .route("/metrics", on(MethodFilter::GET, async move || health::metrics(&metrics)))
+        .fallback(async || Problem::new(&NO_SUCH_ROUTE, "this process serves /healthz, /readyz and /metrics"))
+}
+
 async fn serve(
     services: &Services,
     loopback: Loopback,
@@ -176,8 +186,8 @@ async fn serve(
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
         Endpoint::DeadLetters => outcomes::dead_letters(services, loopback, request).await,
         Endpoint::Alive => Ok(health::alive()),
-        Endpoint::Ready => health::ready(services),
-        Endpoint::Metrics => Ok(health::metrics(services)),
+        Endpoint::Ready => health::ready(&services.operator),
+        Endpoint::Metrics => Ok(health::metrics(&services.operator)),
         Endpoint::OpenApi => Ok(openapi::document()),
     }
 }

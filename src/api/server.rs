@@ -1,8 +1,8 @@
 //! The HTTP server: connections in, bounded in number and patience; at shutdown, what is under way ends first.
 
-use super::Services;
 use super::access::Loopback;
-use super::routes::router;
+use super::routes::{operator_router, router};
+use super::{ApiSettings, Operator, Services};
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -27,20 +27,30 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 /// When the listener has no address.
 pub async fn serve(listener: TcpListener, services: Arc<Services>, shutdown: CancellationToken) -> io::Result<()> {
     let loopback = Loopback(listener.local_addr()?.ip().is_loopback());
-    let server = Server {
-        router: router(&services, loopback),
-        builder: builder(services.settings.header_timeout),
-        graceful: GracefulShutdown::new(),
-    };
-    let connections = Arc::new(Semaphore::new(services.settings.connections_max));
+    serve_router(listener, router(&services, loopback), &services.settings, shutdown).await;
+    Ok(())
+}
+
+/// As [`serve`], with what an operator asks and nothing else.
+pub async fn serve_operator(
+    listener: TcpListener,
+    operator: Operator,
+    settings: ApiSettings,
+    shutdown: CancellationToken,
+) {
+    serve_router(listener, operator_router(operator), &settings, shutdown).await;
+}
+
+async fn serve_router(listener: TcpListener, router: Router, settings: &ApiSettings, shutdown: CancellationToken) {
+    let server = Server { router, builder: builder(settings.header_timeout), graceful: GracefulShutdown::new() };
+    let connections = Arc::new(Semaphore::new(settings.connections_max));
     while let Some((stream, permit)) = accept(&listener, &connections, &shutdown).await {
         server.connect(stream, permit);
     }
     drop(listener);
-    if tokio::time::timeout(services.settings.drain_timeout, server.graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(settings.drain_timeout, server.graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way when the time to end them was over");
     }
-    Ok(())
 }
 
 struct Server {

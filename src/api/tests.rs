@@ -32,7 +32,12 @@ impl Heartbeats for Beats {
 
 /// No request of these tests reaches it.
 fn gateway() -> Arc<Gateway> {
-    Arc::new(Gateway::new(Arc::new(Stores::default()), Arc::default(), Arc::default(), 1))
+    Arc::new(Gateway::new(
+        Arc::new(Stores::default()),
+        Arc::default(),
+        Arc::new(std::collections::HashMap::new()),
+        1.into(),
+    ))
 }
 
 fn row(tenant: TenantId, aggregate: Aggregate, id: u128) -> ((TenantId, Uuid), ViewRow) {
@@ -60,8 +65,10 @@ async fn start(settings: ApiSettings) -> Running {
         gateway: gateway(),
         query: Arc::new(query(Stores { rows: rows.into_iter().collect(), ..Stores::default() })),
         heartbeats: Arc::new(Beats),
-        readiness: Arc::new(|| Err("the log is being read".into())),
-        metrics: Arc::new(|| "agentverse_up 1\n".into()),
+        operator: super::Operator {
+            readiness: Arc::new(|| Err("the log is being read".into())),
+            metrics: Arc::new(|| "agentverse_up 1\n".into()),
+        },
         ids: Arc::new(|| Uuid::from_u128(9)),
         settings,
     };

@@ -3,7 +3,7 @@
 use super::config::SettingsArgs;
 use super::exit::{Error, Exit};
 use super::output;
-use crate::api::{ApiSettings, Services, serve};
+use crate::api::{Operator, Services, serve};
 use crate::domain::Aggregate;
 use crate::flow::gateway::Gateway;
 use crate::runtime::catalog::Catalog;
@@ -131,25 +131,18 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc
         gateway: node.gateway.clone(),
         query: node.query.clone(),
         heartbeats: node.leases.clone(),
-        readiness: Arc::new(move || {
-            up()?;
-            match loaded.load(Ordering::Acquire) {
-                true => Ok(()),
-                false => Err("the catalogue is being loaded".into()),
-            }
-        }),
-        metrics: Arc::new(move || telemetry.render()),
-        ids: Arc::new(fresh_id),
-        settings: ApiSettings {
-            body_bytes_max: settings.http_body_bytes_max,
-            body_timeout: Duration::from_millis(settings.http_body_ms_max),
-            header_timeout: Duration::from_millis(settings.http_header_ms_max),
-            commands_max: settings.http_batch_max,
-            wait_timeout: Duration::from_millis(settings.http_wait_ms_default),
-            wait_timeout_max: Duration::from_millis(settings.http_wait_ms_max),
-            connections_max: settings.http_connections_max,
-            drain_timeout: Duration::from_millis(settings.http_drain_ms_max),
+        operator: Operator {
+            readiness: Arc::new(move || {
+                up()?;
+                match loaded.load(Ordering::Acquire) {
+                    true => Ok(()),
+                    false => Err("the catalogue is being loaded".into()),
+                }
+            }),
+            metrics: Arc::new(move || telemetry.render()),
         },
+        ids: Arc::new(fresh_id),
+        settings: settings.api(),
     }
 }
 

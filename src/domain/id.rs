@@ -49,9 +49,10 @@ impl StreamId {
         Self { tenant, aggregate, id }
     }
 
-    /// The log that holds this stream for ever, given the partition count that its fleet was created with.
-    pub fn log(&self, partitions: u16) -> LogId {
-        LogId { aggregate: self.aggregate, partition: partition_of(self.id, partitions) }
+    /// The log that holds this stream for ever, given the partition counts that its fleet was created with.
+    pub fn log(&self, partitions: impl Into<Partitions>) -> LogId {
+        let count = partitions.into().of(self.aggregate);
+        LogId { aggregate: self.aggregate, partition: partition_of(self.id, count) }
     }
 }
 
@@ -71,6 +72,36 @@ pub struct LogId {
 impl fmt::Display for LogId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.aggregate.name(), self.partition)
+    }
+}
+
+/// How many logs each aggregate has: one per partition of its command topic, fixed when a fleet is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partitions([u16; Aggregate::ALL.len()]);
+
+impl Partitions {
+    pub fn of(&self, aggregate: Aggregate) -> u16 {
+        self.0[aggregate as usize]
+    }
+
+    /// The same with another count for one aggregate.
+    pub fn with(mut self, aggregate: Aggregate, count: u16) -> Self {
+        self.0[aggregate as usize] = count;
+        self
+    }
+
+    /// Every log of the fleet.
+    pub fn logs(self) -> impl Iterator<Item = LogId> {
+        Aggregate::ALL.iter().flat_map(move |aggregate| {
+            (0..self.of(*aggregate)).map(|partition| LogId { aggregate: *aggregate, partition })
+        })
+    }
+}
+
+/// The same count for every aggregate.
+impl From<u16> for Partitions {
+    fn from(count: u16) -> Self {
+        Self([count; Aggregate::ALL.len()])
     }
 }
 

@@ -4,6 +4,7 @@
 //! ids come with the arguments; what is decided depends on nothing else. That is what makes a replay decide as the live
 //! system did.
 
+pub mod audit;
 pub mod checks;
 pub mod common;
 pub mod decider;
@@ -21,7 +22,7 @@ mod aggregates;
 
 pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, World};
 pub use envelope::{Envelope, EventMeta, Micros};
-pub use id::{LogId, StreamId, TenantId};
+pub use id::{LogId, Partitions, StreamId, TenantId};
 
 aggregates::aggregates! {
     // folder        type           name              plural in URLs

@@ -7,13 +7,13 @@
 use crate::domain::record::{Record, RecordKind};
 use crate::domain::{AnyEvent, AnyState, LogId, Rejection, StreamId};
 use crate::flow::decide::{Answer, Repeated, edge_changes};
-use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::react::Reactor;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, IndexRows};
 use crate::ports::journal::{Decided, Recorded};
-use crate::ports::{Index, Journal, Topics};
+use crate::ports::outcome::{Outcome, OutcomeKind, Says, Word};
+use crate::ports::{Index, Journal, Outcomes, Topics};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ pub struct Deriver {
     pub index: Arc<dyn Index>,
     pub journal: Arc<dyn Journal>,
     pub topics: Arc<dyn Topics>,
-    pub hub: Arc<OutcomeHub>,
+    pub outcomes: Arc<dyn Outcomes>,
     pub reactor: Reactor,
     pub marks: Arc<Marks>,
 }
@@ -88,7 +88,7 @@ impl Deriver {
             self.index.apply(self.log, rows(&records), through).await?;
             self.marks.indexed_to.fetch_max(through, Ordering::AcqRel);
             self.topics.publish(self.log, records.clone()).await?;
-            self.tell(&records);
+            self.tell(&records).await?;
             self.react(&records).await?;
             self.marks.derived_to.fetch_max(through, Ordering::AcqRel);
             handles().derive_records.increment(records.len() as u64);
@@ -100,48 +100,39 @@ impl Deriver {
         Ok(())
     }
 
-    /// Tells the callers that wait.
-    fn tell(&self, records: &[Recorded]) {
-        for recorded in records.iter().filter(|recorded| recorded.record.last) {
-            let record = &recorded.record;
+    /// Tells what became of the commands that these records end.
+    async fn tell(&self, records: &[Recorded]) -> Result<(), Error> {
+        let mut words = Vec::with_capacity(records.len());
+        for Recorded { record, .. } in records.iter().filter(|recorded| recorded.record.last) {
             trace::passed("derive", &record.envelope, Some(record.position));
-            self.hub.tell(record.stream(), record.envelope.command_id, record.command_digest, || {
-                outcome_of(self.log, record)
-            });
+            words.push(word(record, record.command_digest));
         }
+        Ok(self.outcomes.tell(self.log, words).await?)
     }
 
     /// A command that came again gets its first outcome; one that made no record learns why.
     async fn repeat(&self, repeated: Repeated) -> Result<(), Error> {
-        let position = match repeated.answer {
-            Answer::First(position) => position,
+        let (kind, reason) = match repeated.answer {
+            Answer::First(position) => {
+                if let Some(first) = self.journal.read(self.log, position, 1).await?.first() {
+                    self.outcomes.tell(self.log, vec![word(&first.record, repeated.digest)]).await?;
+                }
+                return Ok(());
+            }
             Answer::IdReused => {
                 let why = "this command id was used before with other content; send it under a new id";
-                self.tell_without_record(repeated, OutcomeKind::Refused, Rejection::new("id_reused", why));
-                return Ok(());
+                (OutcomeKind::Refused, Rejection::new("id_reused", why))
             }
             Answer::Poisonous => {
                 let why =
                     "this command could not be decided, which is a fault of this program; it is kept as a dead letter";
-                self.tell_without_record(repeated, OutcomeKind::DeadLettered, Rejection::new("poisonous", why));
-                return Ok(());
+                (OutcomeKind::DeadLettered, Rejection::new("poisonous", why))
             }
         };
-        if let Some(first) = self.journal.read(self.log, position, 1).await?.first() {
-            let outcome = || outcome_of(self.log, &first.record);
-            self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, outcome);
-        }
-        Ok(())
-    }
-
-    fn tell_without_record(&self, repeated: Repeated, kind: OutcomeKind, reason: Rejection) {
-        self.hub.tell(repeated.stream, repeated.command_id, repeated.digest, || Outcome {
-            kind,
-            version: None,
-            reason: Some(reason),
-            log: self.log,
-            position: 0,
-        });
+        let outcome = Outcome { kind, version: None, reason: Some(reason), log: self.log, position: 0 };
+        let Repeated { stream, command_id, digest, .. } = repeated;
+        let word = Word { stream, command_id, digest, says: Says::Outcome(outcome) };
+        Ok(self.outcomes.tell(self.log, vec![word]).await?)
     }
 
     async fn react(&mut self, records: &[Recorded]) -> Result<(), Error> {
@@ -219,16 +210,10 @@ impl Pages {
     }
 }
 
-/// The outcome that a command's last record tells.
-pub fn outcome_of(log: LogId, record: &Record) -> Outcome {
-    let refused = record.kind == RecordKind::Refusal;
-    Outcome {
-        kind: if refused { OutcomeKind::Refused } else { OutcomeKind::Applied },
-        version: Some(record.version),
-        reason: if refused { serde_json::from_slice(&record.payload).ok() } else { None },
-        log,
-        position: record.position,
-    }
+/// What a command's last record tells those who sent this content.
+fn word(record: &Record, digest: u64) -> Word<'_> {
+    let (stream, command_id) = (record.stream(), record.envelope.command_id);
+    Word { stream, command_id, digest, says: Says::Record(record) }
 }
 
 /// The index rows of a run of records.

@@ -1,15 +1,15 @@
 //! The gateway: commands in, answers out. What HTTP, the health leases and the catalogue loader call.
 
-use crate::domain::{AnyCommand, Envelope, LogId, StreamId};
+use crate::domain::{AnyCommand, Envelope, Partitions, StreamId};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
+use crate::flow::projected::Projected;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::Topics;
 use crate::ports::topic::{self, Accepted, Lane};
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a caller waits.
@@ -31,18 +31,20 @@ pub struct Submission {
     pub command: AnyCommand,
 }
 
-/// How far each log is projected.
-pub type Projected = Arc<HashMap<LogId, watch::Receiver<u64>>>;
-
 pub struct Gateway {
     topics: Arc<dyn Topics>,
     hub: Arc<OutcomeHub>,
-    projected: Projected,
-    partitions: u16,
+    projected: Arc<dyn Projected>,
+    partitions: Partitions,
 }
 
 impl Gateway {
-    pub fn new(topics: Arc<dyn Topics>, hub: Arc<OutcomeHub>, projected: Projected, partitions: u16) -> Self {
+    pub fn new(
+        topics: Arc<dyn Topics>,
+        hub: Arc<OutcomeHub>,
+        projected: Arc<dyn Projected>,
+        partitions: Partitions,
+    ) -> Self {
         Self { topics, hub, projected, partitions }
     }
 
@@ -109,11 +111,8 @@ impl Gateway {
             self.hub.forget(stream, command_id);
             return accepted;
         };
-        if wait == Wait::Projected
-            && let Some(projected) = self.projected.get(&log)
-        {
-            let reached = projected.clone();
-            let _ = tokio::time::timeout_at(deadline, wait_for(reached, outcome.position)).await;
+        if wait == Wait::Projected {
+            let _ = tokio::time::timeout_at(deadline, self.projected.wait(log, outcome.position)).await;
         }
         outcome
     }
@@ -130,9 +129,4 @@ struct Taken {
     stream: StreamId,
     command_id: uuid::Uuid,
     waiting: Option<oneshot::Receiver<Outcome>>,
-}
-
-async fn wait_for(mut projected: watch::Receiver<u64>, position: u64) {
-    // An error means that the projector ended with the process.
-    let _ = projected.wait_for(|reached| *reached >= position).await;
 }

@@ -8,7 +8,7 @@ use crate::domain::agent::{self, Agent, Lifecycle, ReportAgentHealth};
 use crate::domain::common::Health;
 use crate::domain::envelope::SYSTEM_SOURCE;
 use crate::domain::record::Record;
-use crate::domain::{Aggregate, AnyState, Envelope, Seen, StreamId, World};
+use crate::domain::{Aggregate, AnyState, Envelope, Partitions, Seen, StreamId, World};
 use crate::flow::gateway::{Gateway, Submission, Wait};
 use crate::flow::heartbeat::{BeatAnswer, Error, Heartbeats};
 use crate::ports::topic::Lane;
@@ -35,7 +35,7 @@ pub struct Leases {
     shards: Vec<Mutex<HashMap<StreamId, Lease>>>,
     gateway: Arc<Gateway>,
     index: Arc<dyn Index>,
-    partitions: u16,
+    partitions: Partitions,
     times: LeaseTimes,
     /// Makes the ids of transitions: they follow from time alone, and each happens once.
     ids: fn() -> Uuid,
@@ -58,7 +58,7 @@ impl Leases {
     pub fn new(
         gateway: Arc<Gateway>,
         index: Arc<dyn Index>,
-        partitions: u16,
+        partitions: Partitions,
         times: LeaseTimes,
         ids: fn() -> Uuid,
     ) -> Self {

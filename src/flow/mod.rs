@@ -9,6 +9,7 @@ pub mod lease;
 pub mod outcome;
 pub mod process;
 pub mod project;
+pub mod projected;
 pub mod query;
 pub mod react;
 pub mod receive;

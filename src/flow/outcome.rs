@@ -1,36 +1,17 @@
-//! What became of a command: the answer that a caller waits for, and the hub where callers wait.
+//! The hub where callers wait for what became of their commands.
 
-use crate::domain::{LogId, Rejection, StreamId};
+use crate::domain::{LogId, StreamId};
+use crate::ports::outcome::{Outcomes, Word};
+use crate::ports::topic;
+use async_trait::async_trait;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// How a command ended, or how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OutcomeKind {
-    /// Durable, not decided yet.
-    Accepted,
-    Applied,
-    Refused,
-    DeadLettered,
-}
+pub use crate::ports::outcome::{Outcome, OutcomeKind};
 
-/// The answer for one command.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    pub kind: OutcomeKind,
-    /// The stream's version after it; absent while only accepted, and for a dead letter.
-    pub version: Option<u64>,
-    pub reason: Option<Rejection>,
-    /// The log and position that the answer rests on; 0 where it rests on none.
-    pub log: LogId,
-    pub position: u64,
-}
-
-/// Where callers wait for outcomes. An entry lives as long as its caller waits.
+/// Where callers of this process wait. An entry lives as long as its caller waits.
 #[derive(Default)]
 pub struct OutcomeHub {
     shards: [Mutex<Waiting>; SHARDS],
@@ -50,11 +31,11 @@ impl OutcomeHub {
     }
 
     /// Tells everyone who waits for this command. Those whose command had other content under the same id stay.
-    pub fn tell(&self, stream: StreamId, command_id: Uuid, digest: u64, outcome: impl FnOnce() -> Outcome) {
-        let key = (stream, command_id);
-        let mut shard = self.shard(command_id).lock();
+    pub fn tell_one(&self, log: LogId, word: &Word<'_>) {
+        let key = (word.stream, word.command_id);
+        let mut shard = self.shard(word.command_id).lock();
         let Some(waiting) = shard.get_mut(&key) else { return };
-        let (told, left): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(theirs, _)| *theirs == digest);
+        let (told, left): (Vec<_>, Vec<_>) = waiting.drain(..).partition(|(theirs, _)| *theirs == word.digest);
         if left.is_empty() {
             shard.remove(&key);
         } else {
@@ -64,7 +45,7 @@ impl OutcomeHub {
         if told.is_empty() {
             return;
         }
-        let outcome = outcome();
+        let outcome = word.says.outcome(log);
         for (_, sender) in told {
             // A caller that gave up has dropped its end.
             let _ = sender.send(outcome.clone());
@@ -85,5 +66,14 @@ impl OutcomeHub {
 
     fn shard(&self, command_id: Uuid) -> &Mutex<Waiting> {
         &self.shards[usize::from(command_id.as_bytes()[15]) % SHARDS]
+    }
+}
+
+/// Where every role runs in one process, the hub is all there is to tell.
+#[async_trait]
+impl Outcomes for OutcomeHub {
+    async fn tell(&self, log: LogId, words: Vec<Word<'_>>) -> Result<(), topic::Error> {
+        words.iter().for_each(|word| self.tell_one(log, word));
+        Ok(())
     }
 }

@@ -4,19 +4,18 @@
 //! acknowledged, and are thrown away with the claim.
 
 use crate::domain::record::Hash;
-use crate::domain::{LogId, Micros, StreamId};
+use crate::domain::{LogId, Micros, Partitions, StreamId};
 use crate::flow::append::append;
 use crate::flow::decide::{BatchDecider, Decisions};
 use crate::flow::derive::{Derivation, Deriver, Marks};
-use crate::flow::outcome::OutcomeHub;
 use crate::flow::react::Reactor;
 use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, Known};
-use crate::ports::journal::LogState;
+use crate::ports::journal::{self, LogState};
 use crate::ports::topic::{DeadLetter, Delivery, Unreadable};
-use crate::ports::{Clock, Index, Journal, Topics};
+use crate::ports::{Assignment, Clock, Index, Journal, Outcomes, Topics};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,10 +30,11 @@ pub struct Parts {
     pub topics: Arc<dyn Topics>,
     pub index: Arc<dyn Index>,
     pub clock: Arc<dyn Clock>,
-    pub hub: Arc<OutcomeHub>,
+    pub outcomes: Arc<dyn Outcomes>,
+    pub assignment: Arc<dyn Assignment>,
     /// How many logs are claimed and caught up: readiness.
     pub owned: Arc<AtomicUsize>,
-    pub partitions: u16,
+    pub partitions: Partitions,
     pub limits: Limits,
 }
 
@@ -73,12 +73,26 @@ pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
         match own(log, &parts, &stop).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(%log, %error, "the claim ended; claiming again");
+                tracing::warn!(%log, %error, "the claim ended");
+                if let Error::Journal(journal::Error::Fenced { .. }) = error {
+                    handles().append_fenced.increment(1);
+                }
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
+                    () = its_turn(log, &*parts.assignment) => {}
                 }
             }
+        }
+    }
+}
+
+/// Waits until the log may be claimed again. Whoever took it may have been given it: two that think it theirs must not
+/// take it from each other for ever.
+async fn its_turn(log: LogId, assignment: &dyn Assignment) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        if assignment.confirm(log).await {
+            return;
         }
     }
 }
@@ -93,7 +107,7 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         index: parts.index.clone(),
         journal: parts.journal.clone(),
         topics: parts.topics.clone(),
-        hub: parts.hub.clone(),
+        outcomes: parts.outcomes.clone(),
         reactor: Reactor {
             index: parts.index.clone(),
             topics: parts.topics.clone(),
@@ -205,6 +219,7 @@ impl Processor<'_> {
         let derived_to = self.marks.derived_to.load(Ordering::Acquire);
         append(&*self.parts.journal, &mut self.state, &mut decisions, consumed, derived_to).await?;
         watch.record(&handles().append_latency);
+        self.parts.assignment.consumed(self.log, consumed);
         for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
             trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
         }
@@ -232,7 +247,7 @@ impl Processor<'_> {
             let Some(head) = head else { continue };
             if head.position > self.state.head {
                 // Somebody else appended: nothing may be decided on such a view.
-                return Err(crate::ports::journal::Error::Conflict { log: self.log, head: head.position }.into());
+                return Err(journal::Error::Conflict { log: self.log, head: head.position }.into());
             }
             heads.insert(stream, head);
         }

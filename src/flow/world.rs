@@ -3,7 +3,7 @@
 //! One batch sees one reading: the thousandth agent of a tenant does not read the tenant again. What changes meanwhile is
 //! caught by symmetry: the other side's reaction, and this side's re-check, both read after they wrote.
 
-use crate::domain::{Aggregate, Lookup, Seen, StreamId, TenantId, World};
+use crate::domain::{Aggregate, Lookup, Partitions, Seen, StreamId, TenantId, World};
 use crate::ports::Index;
 use crate::ports::index::{Error, Head};
 use hashbrown::HashMap;
@@ -15,7 +15,7 @@ const PROVIDERS_MAX: usize = 1000;
 /// Reads the index, and remembers decoded heads for as long as their version stays.
 pub struct Sight {
     index: Arc<dyn Index>,
-    partitions: u16,
+    partitions: Partitions,
     /// What this batch has seen.
     seen: HashMap<StreamId, Option<Seen>>,
     providers: HashMap<TenantId, Arc<Vec<(StreamId, Seen)>>>,
@@ -27,7 +27,7 @@ pub struct Sight {
 const DECODED_MAX: usize = 4096;
 
 impl Sight {
-    pub fn new(index: Arc<dyn Index>, partitions: u16) -> Self {
+    pub fn new(index: Arc<dyn Index>, partitions: Partitions) -> Self {
         Self { index, partitions, seen: HashMap::new(), providers: HashMap::new(), decoded: HashMap::new() }
     }
 

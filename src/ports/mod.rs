@@ -3,17 +3,21 @@
 //! `conformance` holds one suite per port, which every adapter passes unchanged. Architecture invariant: nothing here,
 //! and nothing in `flow`, names an adapter.
 
+pub mod assignment;
 mod blob;
 pub mod clock;
 #[cfg(test)]
 pub mod conformance;
 pub mod index;
 pub mod journal;
+pub mod outcome;
 pub mod topic;
 pub mod views;
 
+pub use assignment::Assignment;
 pub use clock::Clock;
 pub use index::Index;
 pub use journal::Journal;
+pub use outcome::Outcomes;
 pub use topic::Topics;
 pub use views::Views;

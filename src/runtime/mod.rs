@@ -4,6 +4,7 @@ pub mod catalog;
 pub mod demo;
 pub mod inspect;
 pub mod node;
+mod parts;
 #[cfg(test)]
 mod rebuild_tests;
 pub mod retry;

@@ -1,12 +1,12 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
-use crate::adapters::embedded::{Config, Embedded, FolderError};
+use crate::adapters::embedded::{Config, Embedded, Everything, FolderError};
 use crate::domain::LogId;
 use crate::flow::derive;
-use crate::flow::gateway::{Gateway, Projected};
-use crate::flow::lease::{LeaseTimes, Leases};
+use crate::flow::gateway::Gateway;
+use crate::flow::lease::Leases;
 use crate::flow::outcome::OutcomeHub;
-use crate::flow::process::{self, Limits, Parts};
+use crate::flow::process::{self, Parts};
 use crate::flow::project::{self, Notice};
 use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
@@ -49,7 +49,7 @@ pub struct Node {
     tasks: TaskTracker,
     stop: CancellationToken,
     owned: Arc<AtomicUsize>,
-    projected: Projected,
+    projected: Arc<HashMap<LogId, watch::Receiver<u64>>>,
 }
 
 impl Node {
@@ -66,16 +66,11 @@ impl Node {
             topics: embedded.topics.clone(),
             index: embedded.index.clone(),
             clock: Arc::new(SystemClock),
-            hub: hub.clone(),
+            outcomes: hub.clone(),
+            assignment: Arc::new(Everything),
             owned: owned.clone(),
-            partitions: embedded.partitions,
-            limits: Limits {
-                batch_records_max: settings.batch_records_max,
-                batch_bytes_max: settings.batch_bytes_max,
-                command_bytes_max: settings.command_bytes_max,
-                pinned_heads_max: settings.pinned_heads_max,
-                reaction_page_max: settings.reaction_page_max,
-            },
+            partitions: embedded.partitions.into(),
+            limits: settings.limits(),
         };
         reindex(&embedded.log_ids(), &parts).await?;
         let stop = CancellationToken::new();
@@ -97,13 +92,13 @@ impl Node {
             let (topics, views) = (parts.topics.clone(), embedded.views.clone());
             tasks.spawn(project::run(log, topics, views, sender, notice.clone(), stop.clone()));
         }
-        let projected: Projected = Arc::new(projected);
+        let projected = Arc::new(projected);
         let checkpointer = embedded.checkpointer();
         let checkpoints = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || checkpointer.run())
             .map_err(NodeError::Thread)?;
-        let gateway = Arc::new(Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions));
+        let gateway = Arc::new(Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions.into()));
         let query = Arc::new(Query::new(
             embedded.views.clone(),
             embedded.index.clone(),
@@ -195,12 +190,8 @@ async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
 }
 
 fn new_leases(embedded: &Embedded, gateway: &Arc<Gateway>, settings: &Settings) -> Leases {
-    let times = LeaseTimes {
-        degraded_after: Duration::from_millis(settings.heartbeat_lease_ms),
-        offline_after: Duration::from_millis(settings.heartbeat_offline_ms),
-        tracked_max: settings.heartbeat_tracked_max,
-    };
-    Leases::new(gateway.clone(), embedded.index.clone(), embedded.partitions, times, fresh_id)
+    let (index, times) = (embedded.index.clone(), settings.lease_times());
+    Leases::new(gateway.clone(), index, embedded.partitions.into(), times, fresh_id)
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

@@ -4,6 +4,7 @@
 //! environment (`AGENTVERSE_<NAME>`), `--set name=value`. A value out of bounds is refused with the bound's name, at
 //! start, before anything is opened. Nothing here is a secret: keys are named by environment variables elsewhere.
 
+use crate::domain::Aggregate;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +40,8 @@ impl Bounds {
                 format!("is no whole number within {self} (1_000, 64KiB, 1MiB, 2GiB are read)")
             }
             (Self::OneOf(_), _) => format!("is none of {self}"),
-            (Self::Text(bytes_max), _) => format!("is longer than {bytes_max} bytes"),
+            (Self::Text(bytes_max), _) if text.len() > *bytes_max => format!("is longer than {bytes_max} bytes"),
+            (Self::Text(_), _) => "is not of the form that `agentverse config --explain` shows".into(),
         }
     }
 }
@@ -128,25 +130,74 @@ impl Value for String {
     }
 }
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Pretty,
-    /// One JSON object a line.
-    Json,
+/// A type whose values are words.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $($(#[$about])* $variant,)+ }
+
+        impl Value for $name {
+            fn parse(text: &str, _bounds: &Bounds) -> Option<Self> {
+                match text {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+            fn show(&self) -> String {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+                .to_owned()
+            }
+        }
+    };
 }
 
-impl Value for LogFormat {
+/// Aggregates that have another count of logs than the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionsOf(pub Vec<(Aggregate, u16)>);
+
+impl Value for PartitionsOf {
     fn parse(text: &str, _bounds: &Bounds) -> Option<Self> {
-        [Self::Pretty, Self::Json].into_iter().find(|format| format.show() == text)
+        let counts = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(|part| {
+            let (name, count) = part.split_once('=')?;
+            let count = parse_number(count.trim()).filter(|count| (1..=1_024).contains(count))?;
+            Some((Aggregate::from_name(name.trim())?, u16::try_from(count).ok()?))
+        });
+        counts.collect::<Option<_>>().map(Self)
     }
     fn show(&self) -> String {
-        match self {
-            Self::Pretty => "pretty",
-            Self::Json => "json",
-        }
-        .to_owned()
+        self.0.iter().map(|(aggregate, count)| format!("{}={count}", aggregate.name())).collect::<Vec<_>>().join(",")
+    }
+}
+
+words! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// How a link to Kafka is secured.
+    Security {
+        Plaintext = "plaintext",
+        Tls = "tls",
+        SaslPlaintext = "sasl_plaintext",
+        SaslTls = "sasl_tls",
+    }
+}
+
+words! {
+    /// How a client shows Kafka who it is.
+    Sasl {
+        Plain = "plain",
+        ScramSha256 = "scram_sha_256",
+        ScramSha512 = "scram_sha_512",
     }
 }
 
@@ -170,7 +221,7 @@ macro_rules! settings {
 
         impl Settings {
             /// Sets one value. Trims it and takes off double quotes.
-            fn set(&mut self, name: &str, text: &str, origin: Origin) -> Result<(), Error> {
+            pub(super) fn set(&mut self, name: &str, text: &str, origin: Origin) -> Result<(), Error> {
                 let text = text.trim();
                 let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
                 match name {
@@ -195,43 +246,8 @@ macro_rules! settings {
     };
 }
 
-use Bounds::{Numbers, OneOf, Text};
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-
-settings! {
-    partitions: u16 = 32, Numbers(1, 1024), "logs", "Logs per aggregate. Fixed once a folder exists.";
-    batch_records_max: usize = 1_000, Numbers(1, 10_000), "records", "Most records in one append of a log.";
-    batch_bytes_max: usize = MIB as usize, Numbers(16 * KIB, 64 * MIB), "bytes", "Most bytes in one append of a log.";
-    command_bytes_max: usize = 16 * MIB as usize, Numbers(64 * KIB, 256 * MIB), "bytes", "Most bytes of records that one command may make; larger ones are refused.";
-    accepted_waiting_max: usize = 100_000, Numbers(1_000, 10_000_000), "commands", "Durable commands that may wait to be decided; above it, callers get 503.";
-    accepted_waiting_bytes_max: usize = 64 * MIB as usize, Numbers(MIB, 16 * GIB), "bytes", "The same, by size.";
-    segment_bytes_max: u64 = 256 * MIB, Numbers(MIB, 2 * GIB), "bytes", "Size at which the folder begins a new segment file.";
-    checkpoint_records_max: u64 = 500_000, Numbers(1_000, 100_000_000), "records", "Records after which what is derived is made durable; bounds the catch-up at start.";
-    checkpoint_interval_ms: u64 = 30_000, Numbers(100, 3_600_000), "ms", "Time after which it is made durable in any case.";
-    head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";
-    row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
-    outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
-    pinned_heads_max: usize = 50_000, Numbers(1_000, 10_000_000), "heads", "Per log: heads whose index rows are not acknowledged; above it the log pauses.";
-    reaction_page_max: usize = 500, Numbers(1, 10_000), "commands", "Most follow-up commands of one record; more go in further pages.";
-    http_body_bytes_max: usize = 8 * MIB as usize, Numbers(KIB, 256 * MIB), "bytes", "Largest request body.";
-    http_body_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest time for a request's body to come in.";
-    http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
-    http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
-    http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
-    http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
-    http_wait_ms_max: u64 = 30_000, Numbers(1, 600_000), "ms", "Longest that a caller may wait for an outcome.";
-    http_wait_ms_default: u64 = 5_000, Numbers(1, 600_000), "ms", "How long a caller waits that names no time.";
-    heartbeat_lease_ms: u64 = 30_000, Numbers(1_000, 86_400_000), "ms", "Silence after which an agent is degraded.";
-    heartbeat_offline_ms: u64 = 120_000, Numbers(1_000, 86_400_000), "ms", "Silence after which it is offline.";
-    heartbeat_tracked_max: usize = 5_000_000, Numbers(1_000, 100_000_000), "agents", "Agents whose heartbeats are tracked at once.";
-    start_ms_max: u64 = 600_000, Numbers(1_000, 86_400_000), "ms", "Longest that a start may take to catch up with its log.";
-    shutdown_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a shutdown waits for what is in flight; accepted commands are kept in any case.";
-    worker_threads: usize = 0, Numbers(0, 1_024), "threads", "Threads of the runtime; 0 is one per core.";
-    log_format: LogFormat = LogFormat::Pretty, OneOf(&["pretty", "json"]), "", "How log lines look.";
-    log_filter: String = "info,fjall=warn,lsm_tree=warn".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
-}
+mod table;
+pub use table::{SETTINGS, Settings};
 
 /// Settings, and where each value came from.
 #[derive(Clone, Debug, Default)]
@@ -310,6 +326,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use super::table::GIB;
     use super::*;
 
     fn nothing(_: &str) -> Option<String> {

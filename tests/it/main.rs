@@ -4,6 +4,8 @@
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod crash;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod e2e;
 #[cfg(test)]
 mod flow;

@@ -1,20 +1,20 @@
 //! Checking a folder: what the log must satisfy, and every derived row against a fold of the log.
 //!
-//! Shares nothing with the deriver and the projector but the domain: it reads records, folds events onto states by
-//! itself, and looks whether the derived store says the same. The derived store may lag behind the log (it is written
+//! The records are folded by [`crate::domain::audit`], and the derived store must say the same. The derived store may lag behind the log (it is written
 //! behind), never contradict it: a row must be the fold at the row's own version, and whatever the checkpoint claims to
 //! hold must be there.
 
 use super::folder::FolderError;
 use super::store::{edge_key, head_key, stream_key};
 use super::{Config, Embedded, segment};
-use crate::domain::record::{CHAIN_START, Hash, Record, RecordKind, chain};
-use crate::domain::{AnyEvent, AnyState, LogId, StreamId};
+use crate::domain::audit::LogAudit;
+use crate::domain::record::{Record, RecordKind};
+use crate::domain::{LogId, StreamId};
+use crate::ports::journal::Recorded;
 use crate::ports::{Index, Views};
 use serde::Serialize;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::Path;
-use uuid::Uuid;
 
 /// Problems that a report names; the rest is counted.
 const PROBLEMS_MAX: usize = 100;
@@ -71,154 +71,78 @@ pub async fn check(path: &Path, config: &Config, deep: bool) -> Result<Report, F
     };
     for log in embedded.log_ids() {
         report.logs += 1;
-        let mut fold = LogFold::new(log);
-        if let Err(cause) = fold.read(&embedded, deep, &mut report) {
+        let mut check = LogCheck::new(log, embedded.partitions);
+        if let Err(cause) = check.read(&embedded, deep, &mut report) {
             report.problem(format!("log {log}: {cause}"));
             continue;
         }
-        report.streams += fold.streams.len() as u64;
+        report.streams += check.audit.streams.len() as u64;
         if deep {
-            fold.compare_marks(&embedded, &mut report).await;
+            check.compare_marks(&embedded, &mut report).await;
         }
     }
     Ok(report)
 }
 
-/// One log as it is read.
-struct LogFold {
+/// One log as it is read, and what the store holds of its streams.
+struct LogCheck {
     log: LogId,
-    position: u64,
-    hash: Hash,
-    recorded_at: i64,
-    streams: HashMap<StreamId, Folded>,
+    audit: LogAudit,
+    /// Position of the head, and version of the row, that the store holds, once the fold has reached them.
+    stored: HashMap<StreamId, (Option<u64>, Option<u64>)>,
 }
 
-/// One stream as the records make it.
-struct Folded {
-    state: AnyState,
-    version: u64,
-    position: u64,
-    commands: HashSet<Uuid>,
-    ever_depended_on: HashSet<StreamId>,
-    /// The head and the row that the store holds, until the fold reaches them.
-    head_at: Option<u64>,
-    row_at: Option<u64>,
-}
-
-impl LogFold {
-    fn new(log: LogId) -> Self {
-        Self { log, position: 0, hash: CHAIN_START, recorded_at: i64::MIN, streams: HashMap::new() }
+impl LogCheck {
+    fn new(log: LogId, partitions: u16) -> Self {
+        Self { log, audit: LogAudit::new(log, partitions.into()), stored: HashMap::new() }
     }
 
     fn read(&mut self, embedded: &Embedded, deep: bool, report: &mut Report) -> Result<(), String> {
         loop {
             let records = embedded
                 .journal
-                .read_now(self.log, self.position + 1, RECORDS_MAX)
+                .read_now(self.log, self.audit.position + 1, RECORDS_MAX)
                 .map_err(|error| error.to_string())?;
             if records.is_empty() {
                 break;
             }
-            for recorded in &records {
-                self.record(&recorded.record, &recorded.hash, report);
+            for Recorded { record, hash, .. } in &records {
+                for fault in self.audit.record(record, hash) {
+                    report.problem(format!("log {} position {}: {fault}", self.log, record.position));
+                }
+                report.records += 1;
+                report.events += u64::from(record.kind == RecordKind::Event);
                 if deep {
-                    self.fold(embedded, &recorded.record, report)?;
+                    self.compare(embedded, record, report)?;
                 }
             }
         }
         let state = embedded.logs.cell(self.log).inner.lock().state.clone();
-        if (state.head, state.head_hash) != (self.position, self.hash) {
-            report
-                .problem(format!("log {}: its head is {}, its records end at {}", self.log, state.head, self.position));
+        if (state.head, state.head_hash) != (self.audit.position, self.audit.hash) {
+            let (head, end) = (state.head, self.audit.position);
+            report.problem(format!("log {}: its head is {head}, its records end at {end}", self.log));
         }
         Ok(())
     }
 
-    /// Chain, numbering, time: what a log must satisfy whatever it holds.
-    fn record(&mut self, record: &Record, hash: &Hash, report: &mut Report) {
-        let place = || format!("log {} position {}", record.stream().log(report.partitions), record.position);
-        let mut bytes = Vec::new();
-        record.encode(&mut bytes);
-        let expected = chain(&self.hash, &bytes);
-        let mut faults = Vec::new();
-        if expected != *hash {
-            faults.push("its hash does not follow from the record before it".to_owned());
-        }
-        if record.position != self.position + 1 {
-            faults.push(format!("follows {}", self.position));
-        }
-        if record.recorded_at < self.recorded_at {
-            faults.push("is recorded before the record before it".to_owned());
-        }
-        if record.stream().log(report.partitions) != self.log {
-            faults.push(format!("stream {} belongs to another log", record.stream()));
-        }
-        let folded = self.streams.entry(record.stream()).or_insert_with(|| Folded {
-            state: AnyState::initial(self.log.aggregate),
-            version: 0,
-            position: 0,
-            commands: HashSet::new(),
-            ever_depended_on: HashSet::new(),
-            head_at: None,
-            row_at: None,
-        });
-        let version = folded.version + u64::from(record.kind == RecordKind::Event);
-        if record.version != version {
-            faults.push(format!(
-                "stream {} is at version {version}, the record says {}",
-                record.stream(),
-                record.version
-            ));
-        }
-        if record.previous != folded.position {
-            faults.push(format!(
-                "names {} as the stream's record before it, which is {}",
-                record.previous, folded.position
-            ));
-        }
-        if record.last && !folded.commands.insert(record.envelope.command_id) {
-            faults.push(format!("command {} took effect before", record.envelope.command_id));
-        }
-        folded.version = record.version;
-        folded.position = record.position;
-        let place = place();
-        for fault in faults {
-            report.problem(format!("{place}: {fault}"));
-        }
-        report.records += 1;
-        report.events += u64::from(record.kind == RecordKind::Event);
-        self.position = record.position;
-        self.hash = *hash;
-        self.recorded_at = record.recorded_at;
-    }
-
     /// Folds the record and compares whatever the store holds at exactly this point.
-    fn fold(&mut self, embedded: &Embedded, record: &Record, report: &mut Report) -> Result<(), String> {
+    fn compare(&mut self, embedded: &Embedded, record: &Record, report: &mut Report) -> Result<(), String> {
         let stream = record.stream();
-        let Some(folded) = self.streams.get_mut(&stream) else { return Ok(()) };
-        if record.kind == RecordKind::Event {
-            let event = AnyEvent::decode(self.log.aggregate, &record.schema, record.fingerprint, &record.payload)
-                .map_err(|error| format!("position {}: {error}", record.position))?;
-            folded.state.evolve(&event, &record.meta());
-        }
-        if !record.last {
-            return Ok(());
-        }
-        folded.ever_depended_on.extend(folded.state.depends_on(&stream));
+        let Some(folded) = self.audit.fold(record)?.filter(|_| record.last) else { return Ok(()) };
+        let (head_at, row_at) = self.stored.entry(stream).or_default();
         let head = embedded.store.head(&head_key(self.log, &stream)).map_err(|error| error.to_string())?;
         if let Some(head) = head.filter(|head| head.position == record.position) {
             report.rows_compared += 1;
-            folded.head_at = Some(head.position);
-            let state = blob(&folded.state, folded.version)?;
-            if head.version != folded.version || *head.state != *state {
+            *head_at = Some(head.position);
+            if head.version != folded.version || *head.state != *folded.blob()? {
                 report.problem(format!("head of {stream}: differs from the log at position {}", record.position));
             }
         }
         let row = embedded.store.rows.get(&stream_key(&stream)).map_err(|error| error.to_string())?;
         if let Some(row) = row.filter(|row| row.version == record.version && record.version > 0) {
             report.rows_compared += 1;
-            folded.row_at = Some(row.version);
-            if *row.state != *blob(&folded.state, folded.version)? {
+            *row_at = Some(row.version);
+            if *row.state != *folded.blob()? {
                 report.problem(format!("view row of {stream}: differs from the log at version {}", row.version));
             }
         }
@@ -229,11 +153,12 @@ impl LogFold {
     async fn compare_marks(&self, embedded: &Embedded, report: &mut Report) {
         let indexed_to = embedded.index.applied_to(self.log).await.unwrap_or(0);
         let projected_to = embedded.views.applied_to(self.log).await.unwrap_or(0);
-        for (stream, folded) in &self.streams {
-            if folded.position <= indexed_to && folded.head_at != Some(folded.position) {
+        for (stream, folded) in &self.audit.streams {
+            let (head_at, row_at) = self.stored.get(stream).copied().unwrap_or_default();
+            if folded.position <= indexed_to && head_at != Some(folded.position) {
                 report.problem(format!("head of {stream}: missing or old, position {} is due", folded.position));
             }
-            if folded.position <= projected_to && folded.version > 0 && folded.row_at != Some(folded.version) {
+            if folded.position <= projected_to && folded.version > 0 && row_at != Some(folded.version) {
                 report.problem(format!("view row of {stream}: missing or old, version {} is due", folded.version));
             }
             if folded.position > indexed_to {
@@ -251,14 +176,6 @@ impl LogFold {
             }
         }
     }
-}
-
-/// The bytes of a state, none where nothing was ever recorded but refusals.
-fn blob(state: &AnyState, version: u64) -> Result<Vec<u8>, String> {
-    if version == 0 {
-        return Ok(Vec::new());
-    }
-    state.to_blob().map_err(|error| error.to_string())
 }
 
 fn size_of_file(path: &Path) -> u64 {

@@ -17,6 +17,7 @@
 //! Two deviations from the cluster's shape, both invisible through the ports: the events topic of a log *is* the log
 //! (publishing wakes followers, nothing is written twice), and a batch's place is found by its location in the segments.
 
+mod assignment;
 pub mod check;
 mod checkpoint;
 mod command;
@@ -38,6 +39,7 @@ mod tests;
 mod topic;
 mod views;
 
+pub use assignment::Everything;
 pub use folder::{FolderError, Layout};
 
 use crate::domain::{Aggregate, LogId};

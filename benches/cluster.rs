@@ -1,0 +1,96 @@
+//! What the cluster's log costs, beside what the same servers do in plain loops: every figure is a rate, taken in turns
+//! in one run, so that it can be put in proportion to the others. Needs servers; see `benches/README.md`.
+
+mod cluster {
+    pub mod raw;
+    pub mod report;
+    pub mod servers;
+}
+
+use agentverse::adapters::scylla::ScyllaJournal;
+use agentverse::domain::record::chain;
+use agentverse::domain::{Aggregate, LogId};
+use agentverse::ports::Journal;
+use agentverse::ports::journal::Batch;
+use cluster::raw;
+use cluster::report::Report;
+use cluster::servers::{Servers, fail};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Records of one batch, as the design's ceilings were taken.
+const RECORDS: usize = 100;
+/// Bytes of one record.
+const BYTES: usize = 300;
+/// Logs that are written at a time.
+const LOGS: u16 = 32;
+/// Conditional writes under way in the plain loop.
+const WRITERS: usize = 128;
+/// How long each loop runs in a round, and how many rounds there are.
+const TURN: Duration = Duration::from_secs(5);
+const ROUNDS: usize = 3;
+
+#[tokio::main]
+async fn main() {
+    let Some(servers) = Servers::from_environment().await else {
+        println!("AGENTVERSE_TEST_CQL names no database: nothing was measured. See benches/README.md.");
+        return;
+    };
+    let journal = ScyllaJournal::open(servers.store.clone(), 1 << 20).await;
+    let journal: Arc<dyn Journal> = Arc::new(journal.unwrap_or_else(fail("the journal")));
+    let mut report = Report::default();
+    for round in 0..ROUNDS {
+        report.add("one conditional write per command", raw::per_command(&servers, WRITERS, TURN).await);
+        report.add("raw conditional batches of 100", raw::batches(&servers, round, LOGS, RECORDS, BYTES, TURN).await);
+        report.add("the journal, batches of 100", append(&journal, TURN).await);
+    }
+    report.print();
+    servers.clean().await;
+}
+
+/// The journal's own appends: `LOGS` owners, each sending its next batch when the one before is confirmed.
+async fn append(journal: &Arc<dyn Journal>, turn: Duration) -> f64 {
+    let (done, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let owners: Vec<_> = (0..LOGS)
+        .map(|partition| {
+            let (journal, done) = (journal.clone(), done.clone());
+            tokio::spawn(async move {
+                let log = LogId { aggregate: Aggregate::Agent, partition };
+                let mut state = journal.claim(log).await.unwrap_or_else(fail("a claim"));
+                while started.elapsed() < turn {
+                    let records: Vec<_> = (0..RECORDS)
+                        .scan(state.head_hash, |hash, _| {
+                            let record = vec![7; BYTES];
+                            *hash = chain(hash, &record);
+                            Some((record, *hash))
+                        })
+                        .collect();
+                    let batch = Batch {
+                        log,
+                        epoch: state.epoch,
+                        previous_hash: state.head_hash,
+                        head_hash: records.last().map_or(state.head_hash, |(_, hash)| *hash),
+                        first_position: state.head + 1,
+                        records,
+                        recorded_at: 1,
+                        consumed: state.consumed + RECORDS as u64,
+                        derived_to: state.head,
+                    };
+                    (state.head_hash, state.head, state.consumed) =
+                        (batch.head_hash, state.head + RECORDS as u64, batch.consumed);
+                    journal.append(batch).await.unwrap_or_else(fail("an append"));
+                    done.fetch_add(RECORDS as u64, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for owner in owners {
+        owner.await.unwrap_or_else(fail("an owner"));
+    }
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}

@@ -1,0 +1,105 @@
+//! The plain loops: what the database itself does.
+
+use super::servers::{Servers, fail};
+use scylla::statement::batch::{Batch, BatchType};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// What a compare-and-set per stream would reach: conditional writes of one row, each to a partition of its own.
+pub async fn per_command(servers: &Servers, writers: usize, turn: Duration) -> f64 {
+    let create = "CREATE TABLE IF NOT EXISTS {ks}.raw_streams (id bigint PRIMARY KEY, version bigint, record blob)";
+    let store = &servers.store;
+    let create = create.replace("{ks}", &store.keyspace);
+    store.session.query_unpaged(create, ()).await.map(|_| ()).unwrap_or_else(fail("the raw table"));
+    let cql = "UPDATE {ks}.raw_streams SET version = ?, record = ? WHERE id = ? IF version = ?";
+    let update = store.prepare_conditional(cql).await.unwrap_or_else(fail("the raw update"));
+    let (next, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let base = started.elapsed().as_nanos() as i64 ^ i64::from(std::process::id()) << 40;
+    let tasks: Vec<_> = (0..writers)
+        .map(|_| {
+            let (store, update, next) = (store.clone(), update.clone(), next.clone());
+            tokio::spawn(async move {
+                let record = vec![7u8; 300];
+                while started.elapsed() < turn {
+                    let id = base + next.fetch_add(1, Ordering::Relaxed) as i64;
+                    let values = (1i64, &record, id, None::<i64>);
+                    store
+                        .session
+                        .execute_unpaged(&update, values)
+                        .await
+                        .map(|_| ())
+                        .unwrap_or_else(fail("a raw write"));
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap_or_else(fail("a writer"));
+    }
+    next.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// Conditional batches of so many rows, one after the other on each log: the bare statements of an append.
+pub async fn batches(servers: &Servers, round: usize, logs: u16, records: usize, bytes: usize, turn: Duration) -> f64 {
+    let store = &servers.store;
+    let create = "CREATE TABLE IF NOT EXISTS {ks}.raw_log (log int, position bigint, head bigint static, record blob, \
+         hash blob, PRIMARY KEY (log, position))";
+    let create = create.replace("{ks}", &store.keyspace);
+    store.session.query_unpaged(create, ()).await.map(|_| ()).unwrap_or_else(fail("the raw table"));
+    let advance = "UPDATE {ks}.raw_log SET head = ? WHERE log = ? IF head = ?";
+    let advance = store.prepare_conditional(advance).await.unwrap_or_else(fail("the raw update"));
+    let insert = "INSERT INTO {ks}.raw_log (log, position, record, hash) VALUES (?, ?, ?, ?)";
+    let insert = store.prepare_conditional(insert).await.unwrap_or_else(fail("the raw insert"));
+    let (done, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let tasks: Vec<_> = (0..i32::from(logs))
+        .map(|log| {
+            let log = log + 1000 * round as i32;
+            let (store, advance, insert, done) = (store.clone(), advance.clone(), insert.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut cql = Batch::new(BatchType::Unlogged);
+                cql.set_execution_profile_handle(Some(store.conditional()));
+                cql.append_statement(advance);
+                (0..records).for_each(|_| cql.append_statement(insert.clone()));
+                let (record, hash) = (vec![7u8; bytes], vec![7u8; 32]);
+                let mut head = 0i64;
+                while started.elapsed() < turn {
+                    let expected = (head > 0).then_some(head);
+                    let next = head + records as i64;
+                    let mut values: Vec<Row<'_>> = vec![Row::Advance(next, log, expected)];
+                    values.extend((1..=records as i64).map(|step| Row::Insert(log, head + step, &record, &hash)));
+                    store.session.batch(&cql, values).await.map(|_| ()).unwrap_or_else(fail("a raw batch"));
+                    head = next;
+                    done.fetch_add(records as u64, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap_or_else(fail("a writer"));
+    }
+    done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+enum Row<'a> {
+    Advance(i64, i32, Option<i64>),
+    Insert(i32, i64, &'a [u8], &'a [u8]),
+}
+
+impl scylla::serialize::row::SerializeRow for Row<'_> {
+    fn serialize(
+        &self,
+        context: &scylla::serialize::row::RowSerializationContext<'_>,
+        writer: &mut scylla::serialize::writers::RowWriter<'_>,
+    ) -> Result<(), scylla::serialize::SerializationError> {
+        match self {
+            Self::Advance(head, log, expected) => (head, log, expected).serialize(context, writer),
+            Self::Insert(log, position, record, hash) => (log, position, record, hash).serialize(context, writer),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,36 @@
+//! Rates of several rounds, and their proportions.
+
+#[derive(Default)]
+pub struct Report {
+    rows: Vec<(&'static str, Vec<f64>)>,
+}
+
+impl Report {
+    pub fn add(&mut self, name: &'static str, rate: f64) {
+        println!("{name}: {rate:.0}/s");
+        match self.rows.iter_mut().find(|(found, _)| *found == name) {
+            Some((_, rates)) => rates.push(rate),
+            None => self.rows.push((name, vec![rate])),
+        }
+    }
+
+    /// Each loop's median with its span, and how it stands to every one above it.
+    pub fn print(&self) {
+        println!("\n{:40} {:>9} {:>19}", "", "median/s", "least..most");
+        for (place, (name, rates)) in self.rows.iter().enumerate() {
+            let (least, median, most) = spread(rates);
+            print!("{name:40} {median:>9.0} {:>19}", format!("{least:.0}..{most:.0}"));
+            for (_, others) in &self.rows[..place] {
+                print!("  x{:.2}", median / spread(others).1);
+            }
+            println!();
+        }
+    }
+}
+
+fn spread(rates: &[f64]) -> (f64, f64, f64) {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1);
+    (sorted[0], sorted[last / 2], sorted[last])
+}

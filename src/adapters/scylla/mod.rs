@@ -1,0 +1,12 @@
+//! ScyllaDB, or Cassandra, which speaks the same protocol: the log and everything derived from it that is kept.
+//!
+//! The tables are under `schemas/cql/`. The log is written by conditional batches alone, one owner at a time; what is
+//! derived is written plainly, with the position or version as its timestamp, so that an older writer loses.
+
+mod journal;
+pub mod migrate;
+mod policy;
+pub mod session;
+
+pub use journal::ScyllaJournal;
+pub use session::{Config, Error, Store};
