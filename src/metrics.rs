@@ -68,6 +68,8 @@ metrics! {
     Counter "agentverse_receive_commands_total" Count "Commands made durable in their topic." { receive_commands }
     Counter "agentverse_receive_bytes_total" Bytes "Avro bytes of the commands made durable." { receive_bytes }
     Counter "agentverse_receive_refusals_total" Count "Commands turned away while too much waited." { receive_overloaded }
+    Counter "agentverse_receive_forwards_total" Count
+        "Commands that came on another partition than their stream's and were sent on." { receive_forwarded }
     Gauge "agentverse_receive_waiting_commands" Count "Commands that are durable and not yet in a log." { receive_waiting }
     Histogram "agentverse_receive_accept_seconds" Seconds
         "From a parsed request to its commands being durable." { receive_accept }

@@ -1,5 +1,6 @@
 //! One folder per outside thing; a file is named after the port that it implements.
 
 pub mod embedded;
+pub mod kafka;
 pub mod registry;
 pub mod scylla;

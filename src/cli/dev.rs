@@ -1,6 +1,7 @@
 //! `agentverse dev`: the whole system in one process, from one folder.
 
 use super::config::SettingsArgs;
+use super::daemon;
 use super::exit::{Error, Exit};
 use super::output;
 use crate::api::{Operator, Services, serve};
@@ -18,12 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-/// Between two turns of the metrics' buckets.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -42,7 +38,6 @@ pub struct Args {
 
 /// Runs until SIGTERM or Ctrl-C.
 pub fn run(args: Args) -> Result<Exit, Error> {
-    let settings = args.settings.load().map_err(|error| Error::Usage(error.to_string()))?.settings;
     if !args.http.ip().is_loopback() {
         let message = format!(
             "{} is not a loopback address: dev has no keys and no roles yet, so it serves this machine only; use --http 127.0.0.1:PORT",
@@ -50,34 +45,20 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         );
         return Err(Error::Usage(message));
     }
-    let telemetry = Telemetry::install(&settings).map_err(|error| Error::Usage(error.to_string()))?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if settings.worker_threads > 0 {
-        runtime.worker_threads(settings.worker_threads);
-    }
-    let runtime = runtime
-        .enable_all()
-        .build()
-        .map_err(|cause| Error::failed(format!("cannot start the asynchronous runtime: {cause}")))?;
-    runtime.block_on(dev(args, settings, telemetry))
+    daemon::run(&args.settings, async |settings, telemetry, stop| dev(&args, settings, telemetry, stop).await)
 }
 
-async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exit, Error> {
-    let stop = CancellationToken::new();
-    let signals = tokio::spawn(stop_on_signal(stop.clone())?);
-    let listener = TcpListener::bind(args.http).await.map_err(|cause| {
-        Error::failed(format!("cannot serve on {}: {cause}; choose another with --http", args.http))
-    })?;
+async fn dev(args: &Args, settings: Settings, telemetry: Telemetry, stop: CancellationToken) -> Result<Exit, Error> {
+    let listener = daemon::listen(args.http).await?;
     let address = listener.local_addr().unwrap_or(args.http);
     let node = Node::start(&args.data, &settings).await.map_err(|error| Error::failed(error.to_string()))?;
     let loaded = Arc::new(AtomicBool::new(false));
     let services = Arc::new(services(&node, &settings, &telemetry, loaded.clone()));
     let serving = tokio::spawn(serve(listener, services, stop.clone()));
-    let upkeep = tokio::spawn(turn_buckets(telemetry, stop.clone()));
     tracing::info!(%address, data = %args.data.display(), "serving");
     let seeded = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        seeded = load(&node.gateway, &args, address) => seeded,
+        seeded = load(&node.gateway, args, address) => seeded,
     };
     loaded.store(true, Ordering::Release);
     if let Err(error) = &seeded {
@@ -90,8 +71,6 @@ async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exi
         tracing::error!(%error, "the HTTP server ended with an error");
     }
     let stopped = tokio::time::timeout(Duration::from_millis(settings.shutdown_ms_max), node.stop()).await;
-    upkeep.abort();
-    signals.abort();
     seeded?;
     match stopped {
         Ok(Ok(())) => Ok(Exit::Done),
@@ -99,28 +78,6 @@ async fn dev(args: Args, settings: Settings, telemetry: Telemetry) -> Result<Exi
         Err(_) => Err(Error::failed(
             "the shutdown took longer than shutdown_ms_max; accepted commands are kept and are decided at the next start",
         )),
-    }
-}
-
-fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
-    let failed = |cause: std::io::Error| Error::failed(format!("cannot listen for signals: {cause}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    })
-}
-
-async fn turn_buckets(telemetry: Telemetry, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(UPKEEP) => telemetry.upkeep(),
-        }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod check;
 pub mod client;
 mod completions;
 pub mod config;
+mod daemon;
 pub mod dev;
 pub mod exit;
 mod explain;
@@ -18,9 +19,12 @@ mod list;
 pub mod load;
 pub mod output;
 mod pages;
+mod role;
+mod schemas;
 mod send;
 #[cfg(test)]
 mod stub;
+mod topics;
 pub mod url;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +44,18 @@ pub struct Cli {
 enum Command {
     /// Run the whole system in one process, from one folder
     Dev(dev::Args),
+    /// Decide the commands of a cluster and append what follows: one of any number
+    Process(role::Args),
+    /// Turn the published events of a cluster into what is shown: one of any number
+    Project(role::Args),
+    /// Serve a cluster's users over HTTP: one of any number
+    Serve(role::Args),
+    /// Make the topics of Kafka as the manifests want them, or compare
+    #[command(after_help = exit::EXIT_CODES)]
+    Topics(topics::Args),
+    /// Prepare the database and the schema registry, and show the schemas
+    #[command(after_help = exit::EXIT_CODES)]
+    Schemas(schemas::Args),
     /// Send commands from a file of JSON lines
     #[command(after_help = exit::EXIT_CODES)]
     Send(send::Args),
@@ -116,6 +132,11 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 pub fn run(cli: Cli) -> Exit {
     let result = match cli.command {
         Command::Dev(args) => dev::run(args),
+        Command::Process(args) => role::own(role::Owner::Process, args),
+        Command::Project(args) => role::own(role::Owner::Project, args),
+        Command::Serve(args) => role::users(args),
+        Command::Topics(args) => topics::run(args),
+        Command::Schemas(args) => schemas::run(args),
         Command::Send(args) => send::run(args),
         Command::Get(args) => get::run(args),
         Command::List(args) => list::run(args),

@@ -55,6 +55,14 @@ macro_rules! aggregates {
                 }
             }
 
+            /// The schemas of all commands and events of all aggregates.
+            pub fn codecs() -> impl Iterator<Item = &'static wire::Codec> {
+                Self::ALL.iter().flat_map(|aggregate| {
+                    let names = aggregate.commands().iter().chain(aggregate.events());
+                    names.filter_map(|name| aggregate.codec(name))
+                })
+            }
+
             /// The filters that a list of this resource takes, beside `status`.
             pub fn filters(self) -> &'static [&'static str] {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::FILTERS),+ }

@@ -90,6 +90,12 @@ impl Partitions {
         self
     }
 
+    /// A number for a log of the fleet: they count from 0 without gaps, in the order of [`Self::logs`].
+    pub fn place(&self, log: LogId) -> usize {
+        let before = self.0.iter().take(log.aggregate as usize).copied();
+        before.map(usize::from).sum::<usize>() + usize::from(log.partition)
+    }
+
     /// Every log of the fleet.
     pub fn logs(self) -> impl Iterator<Item = LogId> {
         Aggregate::ALL.iter().flat_map(move |aggregate| {

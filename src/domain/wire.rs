@@ -41,6 +41,7 @@ pub struct Codec {
     pub text: &'static str,
     /// The 64-bit Rabin fingerprint of the schema's parsing canonical form (Avro specification, "Schema Fingerprints").
     pub fingerprint: u64,
+    pub schema: &'static Schema,
     writer: GenericDatumWriter<'static>,
     reader: GenericDatumReader<'static>,
 }
@@ -60,6 +61,7 @@ impl Codec {
             name,
             text,
             fingerprint: u64::from_le_bytes(fingerprint),
+            schema,
             writer: GenericDatumWriter::builder(schema)
                 .build()
                 .unwrap_or_else(|error| panic!("schema {name}: {error}")),

@@ -1,6 +1,6 @@
 //! The gateway: commands in, answers out. What HTTP, the health leases and the catalogue loader call.
 
-use crate::domain::{AnyCommand, Envelope, Partitions, StreamId};
+use crate::domain::{Partitions, StreamId};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::projected::Projected;
 use crate::flow::trace;
@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub use crate::ports::receive::Submission;
+
 /// How long a caller waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wait {
@@ -22,13 +24,6 @@ pub enum Wait {
     Applied,
     /// Until the views show it.
     Projected,
-}
-
-/// A command on its way in.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    pub envelope: Envelope,
-    pub command: AnyCommand,
 }
 
 pub struct Gateway {

@@ -12,6 +12,7 @@ pub mod project;
 pub mod projected;
 pub mod query;
 pub mod react;
-pub mod receive;
 pub mod trace;
 pub mod world;
+
+pub use crate::ports::receive;

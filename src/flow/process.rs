@@ -201,7 +201,7 @@ impl Processor<'_> {
         self.sight.refresh();
         let (mut decisions, consumed) = self.decide(&deliveries, &heads, self.state.head_hash, now).await?;
         watch.record(&handles().decide_batch);
-        for unreadable in deliveries.iter().take((consumed - self.state.consumed) as usize) {
+        for unreadable in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
             if let Err(unreadable_command) = &unreadable.command {
                 let letter = unreadable_letter(self.log, unreadable.offset, unreadable_command, now);
                 self.parts.topics.bury(letter).await?;

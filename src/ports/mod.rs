@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod index;
 pub mod journal;
 pub mod outcome;
+pub mod receive;
 pub mod topic;
 pub mod views;
 

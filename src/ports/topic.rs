@@ -86,7 +86,7 @@ pub enum Error {
 ///
 /// Contract:
 /// - `produce` returns once every command is durable in its partition (the one of its stream), in the order given per
-///   partition, or fails with none of them promised. Offsets of a partition run 0, 1, 2 …
+///   partition, or fails with none of them promised. Offsets of a partition only grow; some may be missing.
 /// - `poll` gives the records of a partition from offset `from` on, waiting until there is at least one; `from` is never
 ///   below the log's `consumed`. It is cancel-safe.
 /// - `publish` makes records visible to `follow`, in position order per log, at least once.

@@ -1,8 +1,10 @@
 //! The runtime: settings, wiring, supervision, telemetry. The only place that sees flow and adapters together.
 
 pub mod catalog;
+pub mod cluster;
 pub mod demo;
 pub mod inspect;
+pub mod links;
 pub mod node;
 mod parts;
 #[cfg(test)]
@@ -11,3 +13,4 @@ pub mod retry;
 pub mod seed;
 pub mod settings;
 pub mod telemetry;
+pub mod topics;

@@ -35,7 +35,7 @@ mod recover;
 mod segment;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod topic;
 mod views;
 

@@ -227,11 +227,13 @@ impl Journal for ScyllaJournal {
         }
         let segment = self.segment_for(&batch).await?;
         let result = self.send(&batch, segment).await.map_err(|error| unknown(log, &error))?;
-        if let Some(standing) = refusal(result).map_err(|cause| Error::Unknown { log, cause })? {
-            return Err(match standing.epoch {
-                epoch if epoch == batch.epoch => Error::Conflict { log, head: standing.head },
-                epoch => Error::Fenced { log, epoch },
-            });
+        if let Some(epoch) = refusal(result).map_err(|cause| Error::Unknown { log, cause })? {
+            if epoch != batch.epoch {
+                return Err(Error::Fenced { log, epoch });
+            }
+            // A refusal tells the columns of the condition alone.
+            let state = self.segment_state(log, segment, true).await?;
+            return Err(Error::Conflict { log, head: state.map_or(0, |state| state.head) });
         }
         if let Some(tail) = self.tails.lock().get_mut(&log).filter(|tail| tail.state.epoch == batch.epoch) {
             tail.state = LogState {

@@ -30,6 +30,8 @@ macro_rules! migrations {
 
 migrations! {
     1 "0001_log",
+    2 "0002_index",
+    3 "0003_views",
 }
 
 /// The version that this program works with.
@@ -60,11 +62,11 @@ pub enum Error {
     #[error(
         "this fleet was created with {name} = {found}, and the settings say {asked}: set {name} = {found}; only `agentverse migrate` changes it"
     )]
-    Constant { name: &'static str, found: i64, asked: i64 },
+    Constant { name: String, found: i64, asked: i64 },
 }
 
 /// A number that a fleet is created with; its data is laid out by it.
-pub type Constant = (&'static str, i64);
+pub type Constant = (String, i64);
 
 /// What [`apply`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -157,11 +159,12 @@ pub async fn check(store: &Store, constants: &[Constant]) -> Result<(), Error> {
 
 async fn check_constants(store: &Store, constants: &[Constant]) -> Result<(), Error> {
     let select = store.prepare("SELECT value FROM {ks}.fleet WHERE name = ?").await?;
-    for (name, asked) in constants.iter().copied() {
+    for (name, asked) in constants {
+        let asked = *asked;
         let result = store.session.execute_unpaged(&select, (name,)).await.map_err(failed)?;
         let found = rows::<(i64,)>(result)?.pop().map(|(value,)| value);
         if let Some(found) = found.filter(|found| *found != asked) {
-            return Err(Error::Constant { name, found, asked });
+            return Err(Error::Constant { name: name.clone(), found, asked });
         }
     }
     Ok(())

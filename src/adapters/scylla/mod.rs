@@ -3,10 +3,19 @@
 //! The tables are under `schemas/cql/`. The log is written by conditional batches alone, one owner at a time; what is
 //! derived is written plainly, with the position or version as its timestamp, so that an older writer loses.
 
+mod flush;
+mod index;
 mod journal;
+mod merge;
 pub mod migrate;
+mod places;
 mod policy;
 pub mod session;
+#[cfg(test)]
+mod tests;
+mod views;
 
+pub use index::{IndexConfig, ScyllaIndex};
 pub use journal::ScyllaJournal;
 pub use session::{Config, Error, Store};
+pub use views::{ScyllaViews, ViewsConfig};

@@ -1,6 +1,6 @@
 //! The settings themselves, each on a line, in the order in which `config --explain` shows them.
 
-use super::{Bounds, Error, LogFormat, Origin, PartitionsOf, Sasl, Security, Setting, Value};
+use super::{Bounds, Error, Exposure, LogFormat, Origin, PartitionsOf, Sasl, Security, Setting, Value};
 use Bounds::{Numbers, OneOf, Text};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -28,6 +28,7 @@ settings! {
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
+    http_exposure: Exposure = Exposure::Loopback, OneOf(&["loopback", "network"]), "", "Who may reach `serve`: on another than a loopback address only with `network`, behind what authenticates callers.";
     http_wait_ms_max: u64 = 30_000, Numbers(1, 600_000), "ms", "Longest that a caller may wait for an outcome.";
     http_wait_ms_default: u64 = 5_000, Numbers(1, 600_000), "ms", "How long a caller waits that names no time.";
     heartbeat_lease_ms: u64 = 30_000, Numbers(1_000, 86_400_000), "ms", "Silence after which an agent is degraded.";
@@ -69,6 +70,6 @@ settings! {
     scylla_command_bytes_max: usize = 512 * KIB as usize, Numbers(64 * KIB, 8 * MIB), "bytes", "Most bytes of records that one command may make on the database; larger ones are refused.";
     index_buckets: u16 = 64, Numbers(1, 4_096), "buckets", "Partitions per log that hold its streams' heads; aim at a thousand streams in each. Fixed once a fleet exists.";
     view_buckets: u16 = 16, Numbers(1, 256), "buckets", "Partitions per tenant and kind that hold its rows. Fixed once a fleet exists.";
-    outcome_buckets: u16 = 128, Numbers(1, 4_096), "buckets", "Partitions that hold the commands' outcomes. Fixed once a fleet exists.";
+    outcome_buckets: u16 = 32, Numbers(1, 4_096), "buckets", "Partitions that hold the commands' outcomes. Fixed once a fleet exists.";
     outcomes_retained_s: u64 = 604_800, Numbers(60, 31_536_000), "s", "How long the database keeps an outcome that can be asked for by the command's id alone.";
 }

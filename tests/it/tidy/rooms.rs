@@ -25,6 +25,11 @@ const ROOMS: &[&str] = &["mod", "decide", "evolve", "view", "tests"];
 /// The topics that belong to no aggregate.
 const SHARED_TOPICS: &[&str] = &["llm-requests", "mcp-requests", "command-outcomes", "dead-letters"];
 
+/// What `agentverse topics --profile` may lay over the manifests.
+const TOPIC_PROFILES: &[&str] = &["planned"];
+/// The schemas that belong to no aggregate.
+const SHARED_SCHEMAS: &[&str] = &["outcome/CommandOutcome"];
+
 /// One aggregate: its name, and its records.
 pub struct Room {
     pub name: &'static str,
@@ -67,6 +72,8 @@ pub fn faults(aggregates: &[Room], present: &BTreeSet<String>) -> Vec<String> {
         wanted.extend(["commands", "events"].map(|kind| format!("topics/agentverse.{name}.{kind}.v1.yaml")));
     }
     wanted.extend(SHARED_TOPICS.iter().map(|topic| format!("topics/agentverse.{topic}.v1.yaml")));
+    wanted.extend(TOPIC_PROFILES.iter().map(|profile| format!("topics/profiles/{profile}.yaml")));
+    wanted.extend(SHARED_SCHEMAS.iter().map(|schema| format!("schemas/{schema}.avsc")));
     let missing = wanted.difference(present).map(|path| format!("{path}: missing"));
     let strays = present.difference(&wanted).filter(|path| is_stray(aggregates, path));
     missing.chain(strays.map(|path| format!("{path}: belongs to no registered record, aggregate or topic"))).collect()
@@ -79,10 +86,15 @@ fn is_stray(aggregates: &[Room], path: &str) -> bool {
     match parts[..] {
         ["schemas", _, file] => file.ends_with(".avsc"),
         ["tests", "golden", _, file] => !file.contains('@'),
-        ["topics", file] => file.ends_with(".yaml"),
+        ["topics", file] | ["topics", _, file] => file.ends_with(".yaml"),
         ["src", "domain", folder, _] => !aggregates.iter().any(|aggregate| aggregate.name == folder),
         _ => false,
     }
+}
+
+/// Whether a file of `topics/` is a manifest: they stand in the folder itself, profiles in one below.
+pub fn is_manifest(path: &str) -> bool {
+    path.split('/').count() == 2
 }
 
 /// What a topic's file lacks: its own name, and the settings without which the promises do not hold.
@@ -123,7 +135,10 @@ fn complete() -> (Vec<Room>, BTreeSet<String>) {
 #[test]
 fn each_missing_room_is_named() {
     let (aggregates, present) = complete();
-    assert_eq!(present.len(), ROOMS.len() + 2 * 2 + 2 + SHARED_TOPICS.len());
+    assert_eq!(
+        present.len(),
+        ROOMS.len() + 2 * 2 + 2 + SHARED_TOPICS.len() + TOPIC_PROFILES.len() + SHARED_SCHEMAS.len()
+    );
     assert_eq!(faults(&aggregates, &present), Vec::<String>::new());
     for path in &present {
         let mut rest = present.clone();
@@ -139,6 +154,7 @@ fn what_belongs_to_nothing_is_named() {
         "schemas/robot/Gone.avsc",
         "tests/golden/robot/Gone.json",
         "topics/agentverse.gone.v1.yaml",
+        "topics/profiles/gone.yaml",
         "src/domain/ghost/mod.rs",
     ] {
         let mut more = present.clone();

@@ -16,6 +16,8 @@ pub enum Data<'a> {
     Json(&'a str),
     /// Avro's single-object encoding: `C3 01`, 8 bytes of fingerprint, the record.
     Avro(&'a [u8]),
+    /// An Avro record whose frame is taken off already, and the fingerprint of the schema that wrote it.
+    Unframed { fingerprint: u64, record: &'a [u8] },
 }
 
 /// What a `content-type` says of a body.
@@ -69,6 +71,9 @@ impl<'a> Data<'a> {
             )),
             Self::Json(text) => AnyCommand::from_json(aggregate, name, text.as_bytes()).map_err(problem),
             Self::Avro(bytes) => avro(aggregate, name, bytes),
+            Self::Unframed { fingerprint, record } => {
+                AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem)
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Receive: the bytes of a command become a [`Submission`], or a [`Problem`] that says what to do.
+//! Receiving, for every way in (HTTP, Kafka): the bytes of a command become a [`Submission`], or a [`Problem`] that says
+//! what to do.
 //!
 //! Pure: no clock, no I/O; the generator of ids and the rule of who may do what are parameters. A command comes as a
 //! structured CloudEvent in JSON ([`Receiver::structured`]), alone or in a batch, or with its attributes beside its
@@ -18,12 +19,18 @@ pub use structured::{Received, Shape};
 
 use crate::domain::envelope::{DEFAULT_SOURCE, SYSTEM_SOURCE};
 use crate::domain::id::{command_id, generated_subject};
-use crate::domain::{Aggregate, Envelope, StreamId, TenantId};
-use crate::flow::gateway::Submission;
+use crate::domain::{Aggregate, AnyCommand, Envelope, StreamId, TenantId};
 use uuid::Uuid;
 
 /// Longest message of a problem, in bytes: a parser's message can quote the whole of a bad input.
 const MESSAGE_BYTES_MAX: usize = 512;
+
+/// A command on its way in.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub envelope: Envelope,
+    pub command: AnyCommand,
+}
 
 /// Why a command was not taken. The names are stable: programs match on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,168 @@
+//! Commands in: what is polled of one log's command partition.
+//!
+//! A processor may consume only part of what it was given and then ask again from lower down, so everything that was
+//! given and lies above `from` is kept. Anything else (another owner was here, a claim ended) opens the partition anew.
+//!
+//! A command on another partition than its stream's is sent on and given to nobody: the next delivery simply has a larger
+//! offset. `consumed` passes it with that delivery; where none follows before a crash, it is sent on again, and its
+//! command id makes the second one a repetition.
+
+use super::Shared;
+use super::command::{self, Decoded, FORWARDED};
+use super::partition::{Fault, Partition, Raw};
+use crate::domain::LogId;
+use crate::metrics::handles;
+use crate::ports::topic::{Delivery, Error, Unreadable};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Before an offset that nothing was written to yet is asked for again.
+const NOT_YET_PAUSE: Duration = Duration::from_millis(500);
+
+/// The intake of one log.
+#[derive(Default)]
+pub struct Intake {
+    partition: Option<Partition>,
+    /// What was given, or can be, from `first` on.
+    window: VecDeque<Delivery>,
+    first: u64,
+    /// Fetched and not decoded: kept here, so that a caller that gives up loses nothing.
+    fetched: VecDeque<Raw>,
+    /// The next offset to fetch.
+    next: u64,
+    /// The offset at which a fetch began that was not `next`; believed once the broker says so twice.
+    doubted: Option<u64>,
+}
+
+impl Intake {
+    pub async fn poll(
+        &mut self,
+        shared: &Shared,
+        log: LogId,
+        from: u64,
+        records_max: usize,
+    ) -> Result<Vec<Delivery>, Error> {
+        if self.partition.is_none() || from < self.first || from > self.next {
+            self.reset(from);
+        }
+        while self.window.front().is_some_and(|delivery| delivery.offset < from) {
+            self.window.pop_front();
+        }
+        self.first = from;
+        loop {
+            while let Some(raw) = self.fetched.front() {
+                if self.window.len() >= records_max {
+                    break;
+                }
+                if let Some(delivery) = delivery(shared, log, raw).await? {
+                    self.window.push_back(delivery);
+                }
+                self.fetched.pop_front();
+            }
+            if !self.window.is_empty() {
+                return Ok(self.window.iter().take(records_max).cloned().collect());
+            }
+            self.fetch(shared, log, records_max).await?;
+        }
+    }
+
+    fn reset(&mut self, from: u64) {
+        *self = Self { first: from, next: from, doubted: self.doubted, ..Self::default() };
+    }
+
+    async fn fetch(&mut self, shared: &Shared, log: LogId, records_max: usize) -> Result<(), Error> {
+        let topic = shared.names.commands(log);
+        let opened = self.partition.is_none();
+        let partition = match &mut self.partition {
+            Some(partition) => partition,
+            closed => closed.insert(shared.fetcher.open(topic, log.partition, self.next)?),
+        };
+        let records = match partition.next(records_max).await {
+            Ok(records) => records,
+            Err(fault) => {
+                self.partition = None;
+                return match fault {
+                    Fault::OutOfRange => self.out_of_range(shared, log).await,
+                    Fault::Other(cause) => Err(Error::Unavailable(cause)),
+                };
+            }
+        };
+        let first = records.first().map_or(self.next, |raw| raw.offset);
+        // What was fetched for an earlier reader of the partition may still be in its queue.
+        if opened && first != self.next && self.doubted != Some(first) {
+            self.partition = None;
+            self.doubted = Some(first);
+            return Ok(());
+        }
+        self.doubted = None;
+        for raw in records {
+            if raw.offset >= self.next {
+                self.next = raw.offset + 1;
+                self.fetched.push_back(raw);
+            }
+        }
+        Ok(())
+    }
+
+    /// The broker does not have the next offset: it is to come, or it is lost.
+    async fn out_of_range(&self, shared: &Shared, log: LogId) -> Result<(), Error> {
+        let topic = shared.names.commands(log);
+        let (low, high) = shared.producer.watermarks(topic, log.partition, shared.config.link.request_timeout).await?;
+        let next = self.next;
+        if next > high {
+            let state = shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            if state.consumed > high {
+                return Err(alarm(format!(
+                    "log {log} has consumed its topic up to offset {}, but {topic} partition {} ends at {high}: the \
+                     topic was made anew, or lost acknowledged commands; nothing is read until `migrate` or a restored \
+                     topic brings them together",
+                    state.consumed, log.partition
+                )));
+            }
+        } else if next < low {
+            return Err(alarm(format!(
+                "{topic} partition {} begins at offset {low}, but log {log} has consumed up to {next} only: retention \
+                 deleted the {} commands between; restore them, or accept the loss by `migrate`",
+                log.partition,
+                low - next
+            )));
+        }
+        tokio::time::sleep(NOT_YET_PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Says that commands are lost, where whoever watches the process sees it.
+fn alarm(words: String) -> Error {
+    tracing::error!(alarm = "commands_lost", "{words}");
+    Error::Unavailable(words)
+}
+
+/// What a record is to the processor; `None` where it was sent on to another partition.
+async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Delivery>, Error> {
+    let topic = shared.names.commands(log);
+    let cause = match command::decode(raw, log, topic, &shared.framing).await? {
+        Decoded::Unreadable(cause) => cause,
+        Decoded::Command(accepted) => {
+            let stream = accepted.envelope.stream;
+            let home = stream.log(shared.config.partitions).partition;
+            if home == log.partition {
+                return Ok(Some(Delivery { offset: raw.offset, command: Ok(Arc::new(*accepted)) }));
+            }
+            match raw.headers.text(FORWARDED) {
+                None => {
+                    let outgoing = command::forwarded(raw, log, topic, stream, home);
+                    shared.producer.send(vec![outgoing]).await?;
+                    handles().receive_forwarded.increment(1);
+                    return Ok(None);
+                }
+                Some(place) => {
+                    format!("stream {stream} belongs to partition {home}; it was sent on before, from {place}")
+                }
+            }
+        }
+    };
+    let unreadable = Unreadable { bytes: raw.value.clone(), headers: raw.headers.to_texts(), cause };
+    Ok(Some(Delivery { offset: raw.offset, command: Err(Box::new(unreadable)) }))
+}

@@ -1,0 +1,175 @@
+//! Checking a fleet while it rests: every log from its beginning, and what is derived against a fold of it.
+//!
+//! Meant for when nothing is under way: a head or row that is late reads as one that is wrong.
+
+use crate::adapters::kafka::KafkaTopics;
+use crate::domain::audit::LogAudit;
+use crate::domain::record::RecordKind;
+use crate::domain::{LogId, Partitions, StreamId};
+use crate::ports::journal::Recorded;
+use crate::ports::{Index, Journal, Views};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Problems that a report names; the rest is counted.
+const PROBLEMS_MAX: usize = 100;
+/// Records, heads or edges read at once.
+const PAGE: usize = 1_000;
+
+/// What a check found.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    pub logs: usize,
+    pub records: u64,
+    pub events: u64,
+    pub streams: u64,
+    /// Heads, view rows and edges that were compared; 0 unless the check was deep.
+    pub rows_compared: u64,
+    /// Events of the topics that were found in their logs; 0 unless the check was deep.
+    pub events_compared: u64,
+    /// Claims of all logs together.
+    pub claims: u64,
+    pub problem_count: u64,
+    /// The first of them, each with its place.
+    pub problems: Vec<String>,
+}
+
+impl Report {
+    fn problem(&mut self, text: String) {
+        self.problem_count += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(text);
+        }
+    }
+}
+
+/// What is checked.
+pub struct Fleet {
+    pub journal: Arc<dyn Journal>,
+    pub index: Arc<dyn Index>,
+    pub views: Arc<dyn Views>,
+    pub topics: Arc<KafkaTopics>,
+    pub partitions: Partitions,
+}
+
+/// Checks every log; where it is `deep`, heads, edges, view rows and the events topics too.
+///
+/// # Errors
+/// When something cannot be read at all.
+pub async fn check(fleet: &Fleet, deep: bool) -> Result<Report, String> {
+    let mut report = Report::default();
+    for log in fleet.partitions.logs() {
+        let state = fleet.journal.state(log).await.map_err(|error| error.to_string())?;
+        report.logs += 1;
+        report.claims += state.epoch;
+        let mut audit = LogAudit::new(log, fleet.partitions);
+        let events = read(fleet, log, state.head, &mut audit, &mut report).await?;
+        if (state.head, state.head_hash) != (audit.position, audit.hash) {
+            report.problem(format!("log {log}: its head is {}, its records end at {}", state.head, audit.position));
+        }
+        report.streams += audit.streams.len() as u64;
+        if deep {
+            compare_streams(fleet, log, &audit, &mut report).await?;
+            compare_events(fleet, log, &events, &mut report).await?;
+        }
+    }
+    Ok(report)
+}
+
+/// Reads a log from its beginning. Gives the positions of its events.
+async fn read(
+    fleet: &Fleet,
+    log: LogId,
+    head: u64,
+    audit: &mut LogAudit,
+    report: &mut Report,
+) -> Result<Vec<u64>, String> {
+    let mut events = Vec::new();
+    while audit.position < head {
+        let page = fleet.journal.read(log, audit.position + 1, PAGE).await.map_err(|error| error.to_string())?;
+        if page.is_empty() {
+            break;
+        }
+        for Recorded { record, hash, .. } in &page {
+            for fault in audit.record(record, hash) {
+                report.problem(format!("log {log} position {}: {fault}", record.position));
+            }
+            audit.fold(record)?;
+            report.records += 1;
+            if record.kind == RecordKind::Event {
+                report.events += 1;
+                events.push(record.position);
+            }
+        }
+    }
+    Ok(events)
+}
+
+async fn compare_streams(fleet: &Fleet, log: LogId, audit: &LogAudit, report: &mut Report) -> Result<(), String> {
+    let streams: Vec<StreamId> = audit.streams.keys().copied().collect();
+    for page in streams.chunks(PAGE) {
+        let heads = fleet.index.heads(log, page).await.map_err(|error| error.to_string())?;
+        for (stream, head) in page.iter().zip(heads) {
+            let Some(folded) = audit.streams.get(stream) else { continue };
+            let (blob, place) = (folded.blob()?, (folded.version, folded.position));
+            report.rows_compared += 2;
+            match head {
+                Some(head) if (head.version, head.position) == place && *head.state == *blob => {}
+                Some(head) => report.problem(format!(
+                    "head of {stream}: is at version {} position {}, the log makes {place:?}",
+                    head.version, head.position
+                )),
+                None => report.problem(format!("head of {stream}: missing")),
+            }
+            let row = fleet.views.get(*stream).await.map_err(|error| error.to_string())?;
+            match row {
+                Some(row) if row.data.version == folded.version && *row.data.state == *blob => {}
+                None if folded.version == 0 => {}
+                Some(row) => report.problem(format!(
+                    "view row of {stream}: is at version {}, the log makes {}",
+                    row.data.version, folded.version
+                )),
+                None => report.problem(format!("view row of {stream}: missing")),
+            }
+            let now = folded.state.depends_on(stream);
+            for from in &folded.ever_depended_on {
+                report.rows_compared += 1;
+                let (present, due) = (has_edge(fleet, *from, *stream).await?, now.contains(from));
+                if present != due {
+                    report.problem(format!("edge {from} -> {stream}: {present}, the log says {due}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn has_edge(fleet: &Fleet, from: StreamId, to: StreamId) -> Result<bool, String> {
+    let mut after = None;
+    loop {
+        let page = fleet.index.edges(from, after, PAGE).await.map_err(|error| error.to_string())?;
+        let Some(last) = page.last() else { return Ok(false) };
+        if page.contains(&to) {
+            return Ok(true);
+        }
+        after = Some(*last);
+    }
+}
+
+/// Every event of the log is on its topic: read from the broker, not from the log.
+async fn compare_events(fleet: &Fleet, log: LogId, events: &[u64], report: &mut Report) -> Result<(), String> {
+    let found = fleet.topics.published(log).await.map_err(|error| error.to_string())?;
+    // What the topic's retention took is not missing.
+    let first = found.iter().min().copied().unwrap_or(u64::MAX);
+    let wanted: HashSet<u64> = events.iter().copied().filter(|position| *position >= first).collect();
+    report.events_compared += found.len() as u64;
+    if found.is_empty() && !events.is_empty() {
+        report.problem(format!("log {log}: its events topic is empty, and it has {} events", events.len()));
+    }
+    let (missed, strange) = (wanted.difference(&found).count(), found.difference(&wanted).count());
+    if missed + strange > 0 {
+        report.problem(format!("log {log}: its events topic misses {missed} events and shows {strange} strange ones"));
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The cluster: the links to its servers, and the roles that work over them.
+//!
+//! What can heal by itself is waited for at start, with a line in the log each time: a server that does not answer yet.
+//! What cannot is an error at once: a wrong password, a missing topic or table, settings that contradict the fleet.
+
+mod check;
+mod heartbeats;
+mod roles;
+mod start;
+mod turns;
+
+pub use check::{Report, check};
+pub use roles::{Member, Server, process, project, serve};
+pub use start::Error;
+
+use crate::adapters::kafka::{self, KafkaOutcomes, KafkaTopics, Link, OutcomeReader};
+use crate::adapters::registry::Framing;
+use crate::adapters::scylla::{IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig};
+use crate::domain::LogId;
+use crate::ports::outcome::Word;
+use crate::ports::{Index, Journal, Outcomes, Topics, Views, topic};
+use crate::runtime::settings::Settings;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The servers of a cluster, as this process reaches them.
+pub struct Links {
+    pub journal: Arc<dyn Journal>,
+    pub index: Arc<dyn Index>,
+    pub views: Arc<dyn Views>,
+    pub topics: Arc<dyn Topics>,
+    pub outcomes: Arc<dyn Outcomes>,
+    link: Link,
+    kafka: kafka::Config,
+    framing: Arc<Framing>,
+}
+
+impl Links {
+    /// Opens every link, waiting up to `start_ms_max` for servers that do not answer yet.
+    ///
+    /// # Errors
+    /// When waiting cannot heal it, or did not.
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        start::patiently(settings, || Self::try_open(settings)).await
+    }
+
+    async fn try_open(settings: &Settings) -> Result<Self, Error> {
+        let store = Arc::new(start::store(settings).await?);
+        let framing = Arc::new(start::framing(settings).await?);
+        let link = start::link(settings).await?;
+        let (journal, index, views) = open_store(store, settings).await?;
+        let kafka = kafka::Config {
+            link: link.clone(),
+            prefix: settings.topic_prefix.clone(),
+            partitions: settings.fleet_partitions(),
+            shared_partitions: settings.partitions,
+            message_bytes_max: settings.kafka_message_bytes_max,
+            queue_bytes_max: settings.kafka_queue_bytes_max,
+            linger: Duration::from_millis(settings.kafka_linger_ms),
+            lag_commands_max: settings.lag_commands_max,
+        };
+        let topics = KafkaTopics::open(kafka.clone(), framing.clone(), journal.clone())?;
+        let outcomes = Arc::new(KafkaOutcomes::new(&topics));
+        Ok(Self { journal, index, views, topics: Arc::new(topics), outcomes, link, kafka, framing })
+    }
+
+    /// Hears every outcome of the fleet from now on.
+    ///
+    /// # Errors
+    /// When the brokers do not answer.
+    pub async fn outcome_reader(
+        &self,
+        hear: impl Fn(LogId, Word<'static>) + Send + Sync + 'static,
+    ) -> Result<OutcomeReader, topic::Error> {
+        OutcomeReader::start(&self.kafka, self.framing.clone(), hear).await
+    }
+}
+
+type Stores = (Arc<dyn Journal>, Arc<dyn Index>, Arc<dyn Views>);
+
+async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Error> {
+    // A batch takes commands until it is full; the last one may go over by its own size.
+    let batch_bytes_max = settings.scylla_batch_bytes_max + settings.scylla_command_bytes_max;
+    let journal: Arc<dyn Journal> = Arc::new(ScyllaJournal::open(store.clone(), batch_bytes_max).await?);
+    let index = IndexConfig {
+        partitions: settings.fleet_partitions(),
+        index_buckets: settings.index_buckets,
+        outcome_buckets: settings.outcome_buckets,
+        outcomes_retained: Duration::from_secs(settings.outcomes_retained_s),
+    };
+    let index = ScyllaIndex::open(store.clone(), journal.clone(), index).await?;
+    let views = ScyllaViews::open(store, ViewsConfig { view_buckets: settings.view_buckets }).await?;
+    Ok((journal, Arc::new(index), Arc::new(views)))
+}

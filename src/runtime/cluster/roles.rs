@@ -1,0 +1,134 @@
+//! The roles of a cluster: each a process of its own kind, any number of each, none of which keeps anything.
+
+use super::heartbeats::ByCommand;
+use super::turns::{Later, PerLog, Start};
+use super::{Error, Links};
+use crate::adapters::kafka::{Membership, OutcomeReader};
+use crate::domain::Aggregate;
+use crate::flow::gateway::Gateway;
+use crate::flow::heartbeat::Heartbeats;
+use crate::flow::outcome::OutcomeHub;
+use crate::flow::process::{self, Parts};
+use crate::flow::project::{self, Notice};
+use crate::flow::projected::Marks;
+use crate::flow::query::Query;
+use crate::ports::clock::SystemClock;
+use crate::runtime::settings::Settings;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A role that owns logs while a consumer group says so.
+pub struct Member {
+    membership: Arc<Membership>,
+    logs: Arc<PerLog>,
+    /// How many of them are claimed and caught up.
+    owned: Arc<AtomicUsize>,
+}
+
+impl Member {
+    /// Why it cannot do all of its work now, if it cannot.
+    pub fn ready(&self) -> Result<(), String> {
+        let (mine, owned) = (self.logs.count(), self.owned.load(Ordering::Acquire));
+        if owned >= mine { Ok(()) } else { Err(format!("{} of {mine} logs are being claimed", mine - owned)) }
+    }
+
+    /// Ends what is under way and leaves the group, so that others take over at once.
+    pub async fn stop(&self) {
+        let membership = self.membership.clone();
+        if tokio::task::spawn_blocking(move || membership.leave()).await.is_err() {
+            tracing::error!("leaving the group panicked");
+        }
+    }
+}
+
+/// The role `process`: decides commands and appends what follows, and derives from it.
+///
+/// # Errors
+/// When the group's settings cannot be used.
+pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
+    let (owned, later) = (Arc::new(AtomicUsize::new(0)), Arc::new(Later::default()));
+    let parts = Parts {
+        journal: links.journal.clone(),
+        topics: links.topics.clone(),
+        index: links.index.clone(),
+        clock: Arc::new(SystemClock),
+        outcomes: links.outcomes.clone(),
+        assignment: later.clone(),
+        owned: owned.clone(),
+        partitions: settings.fleet_partitions(),
+        limits: settings.cluster_limits(),
+    };
+    let start: Start = Box::new(move |log, stop| tokio::spawn(process::run(log, parts.clone(), stop)));
+    let logs = PerLog::new(start, drain_max(settings));
+    let membership = join(links, settings, "processors", "commands", &logs)?;
+    later.set(membership.clone());
+    Ok(Member { membership, logs, owned })
+}
+
+/// The role `project`: turns published events into view rows.
+///
+/// # Errors
+/// When the group's settings cannot be used.
+pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
+    let owned = Arc::new(AtomicUsize::new(0));
+    let (topics, views) = (links.topics.clone(), links.views.clone());
+    let start: Start = Box::new({
+        let owned = owned.clone();
+        move |log, stop| {
+            let (topics, views, owned) = (topics.clone(), views.clone(), owned.clone());
+            tokio::spawn(async move {
+                let notice: Notice = Arc::new(|_| {});
+                let (projected, _) = watch::channel(0);
+                owned.fetch_add(1, Ordering::AcqRel);
+                project::run(log, topics, views, projected, notice, stop).await;
+                owned.fetch_sub(1, Ordering::AcqRel);
+            })
+        }
+    });
+    let logs = PerLog::new(start, drain_max(settings));
+    let membership = join(links, settings, "projectors", "events", &logs)?;
+    Ok(Member { membership, logs, owned })
+}
+
+fn join(
+    links: &Links,
+    settings: &Settings,
+    group: &str,
+    kind: &str,
+    logs: &Arc<PerLog>,
+) -> Result<Arc<Membership>, Error> {
+    let prefix = &settings.topic_prefix;
+    let topic = |aggregate: Aggregate| format!("{prefix}agentverse.{}.{kind}.v1", aggregate.name());
+    let topics = Aggregate::ALL.iter().map(|aggregate| (topic(*aggregate), *aggregate)).collect();
+    let group = format!("{prefix}agentverse.{group}");
+    Ok(Membership::join(&links.link, &group, topics, logs.clone())?)
+}
+
+fn drain_max(settings: &Settings) -> Duration {
+    Duration::from_millis(settings.shutdown_ms_max)
+}
+
+/// The role `serve`: commands in, answers out.
+pub struct Server {
+    pub gateway: Arc<Gateway>,
+    pub query: Arc<Query>,
+    pub heartbeats: Arc<dyn Heartbeats>,
+    _outcomes: OutcomeReader,
+}
+
+/// Starts the role `serve`.
+///
+/// # Errors
+/// When the outcomes topic cannot be read.
+pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> {
+    let hub = Arc::new(OutcomeHub::default());
+    let told = hub.clone();
+    let outcomes = links.outcome_reader(move |log, word| told.tell_one(log, &word)).await?;
+    let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
+    let gateway = Gateway::new(links.topics.clone(), hub, marks, settings.fleet_partitions());
+    let query = Query::new(links.views.clone(), links.index.clone(), links.topics.clone(), links.journal.clone());
+    let heartbeats = Arc::new(ByCommand);
+    Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
+}
