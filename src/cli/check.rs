@@ -1,10 +1,12 @@
-//! `agentverse check`: is a data folder whole?
+//! `agentverse check`: is a data folder, or a cluster's fleet, whole?
 
 use super::config::SettingsArgs;
 use super::exit::{Error, Exit};
 use super::output::{self, Format};
+use crate::runtime::cluster::Links;
 use crate::runtime::node::folder_config;
 use crate::runtime::{inspect, telemetry};
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -15,6 +17,9 @@ pub struct Args {
     /// Also hold every head, view row and edge against a fold of the log
     #[arg(long)]
     pub deep: bool,
+    /// Check the cluster that the settings name, not a folder; nothing may be under way in it
+    #[arg(long, conflicts_with = "data")]
+    pub cluster: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
     /// How to show the result
@@ -22,34 +27,46 @@ pub struct Args {
     pub output: Format,
 }
 
-/// Reads every record of a folder that no process has open, and says what is wrong with it.
+/// Reads every record of a folder that no process has open, or of a fleet at rest, and says what is wrong with it.
 pub fn run(args: Args) -> Result<Exit, Error> {
     let settings = args.settings.load().map_err(|error| Error::Usage(error.to_string()))?.settings;
     telemetry::install_logs(&settings).map_err(|error| Error::Usage(error.to_string()))?;
+    if args.cluster {
+        let report = super::block_on(async {
+            let links = Links::open(&settings).await.map_err(|error| Error::failed(error.to_string()))?;
+            links.check(&settings, args.deep).await.map_err(Error::failed)
+        })?;
+        let damaged =
+            "The fleet is damaged, or something is still under way in it; the first problems are named above.";
+        return show(&args, &report, &report.problems, report.problem_count, damaged);
+    }
     let config = folder_config(&settings);
     let report = super::block_on(async { inspect::check(&args.data, config, args.deep).await.map_err(failed) })?;
+    let damaged = "The folder is damaged; the first problems are named above. Derived rows (`derived`, CHECKPOINT) can be removed and are built again; the log can only be restored.";
+    show(&args, &report, &report.problems, report.problem_count, damaged)
+}
+
+fn show(args: &Args, report: &impl Serialize, problems: &[String], count: u64, damaged: &str) -> Result<Exit, Error> {
     match args.output {
-        Format::Json => output::json(&report)?,
+        Format::Json => output::json(report)?,
         Format::Table => {
-            let mut value = serde_json::to_value(&report).unwrap_or_default();
+            let mut value = serde_json::to_value(report).unwrap_or_default();
             // A line each below the table, where they can be read.
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("problems");
             }
             output::line(output::fields(&value))?;
-            for problem in &report.problems {
+            for problem in problems {
                 output::line(format!("- {problem}"))?;
             }
-            output::line(match (report.problem_count, args.deep) {
+            output::line(match (count, args.deep) {
                 (0, true) => "Every chain holds, every row is what the log makes it.",
                 (0, false) => "Every chain holds. --deep also compares every derived row.",
-                _ => {
-                    "The folder is damaged; the first problems are named above. Derived rows (`derived`, CHECKPOINT) can be removed and are built again; the log can only be restored."
-                }
+                _ => damaged,
             })?;
         }
     }
-    Ok(if report.problem_count == 0 { Exit::Done } else { Exit::Damaged })
+    Ok(if count == 0 { Exit::Done } else { Exit::Damaged })
 }
 
 /// Only real damage leaves with the code for damage: a script that restores a backup must not do so for a typing error.

@@ -76,7 +76,7 @@ enum Command {
     Load(load::Args),
     /// Show the settings in force, and where each comes from
     Config(config::Args),
-    /// Check a data folder
+    /// Check a data folder, or a cluster's fleet
     #[command(after_help = exit::EXIT_CODES)]
     Check(check::Args),
     /// Print the completion script of a shell

@@ -7,10 +7,10 @@
 //! `AGENTVERSE_CRASH_ROUNDS` sets how many rounds, `AGENTVERSE_CRASH_SEED` the commands and the instants. What the threads
 //! and the disk do in between no seed repeats; a failed run keeps its folder and the logs of its processes.
 
-mod http;
-mod load;
+pub mod http;
+pub mod load;
 mod process;
-mod verify;
+pub mod verify;
 
 use load::{Fleet, Random, Writer};
 use process::World;

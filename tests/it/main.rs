@@ -2,6 +2,9 @@
 
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
+mod chaos;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod crash;
 #[cfg(test)]
 mod deploy;

@@ -9,7 +9,7 @@ mod roles;
 mod start;
 mod turns;
 
-pub use check::{Report, check};
+pub use check::Report;
 pub use roles::{Member, Server, process, project, serve};
 pub use start::Error;
 
@@ -18,7 +18,7 @@ use crate::adapters::registry::Framing;
 use crate::adapters::scylla::{IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig};
 use crate::domain::LogId;
 use crate::ports::outcome::Word;
-use crate::ports::{Index, Journal, Outcomes, Topics, Views, topic};
+use crate::ports::{Index, Journal, Outcomes, Views, topic};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct Links {
     pub journal: Arc<dyn Journal>,
     pub index: Arc<dyn Index>,
     pub views: Arc<dyn Views>,
-    pub topics: Arc<dyn Topics>,
+    pub topics: Arc<KafkaTopics>,
     pub outcomes: Arc<dyn Outcomes>,
     link: Link,
     kafka: kafka::Config,
@@ -41,7 +41,7 @@ impl Links {
     /// # Errors
     /// When waiting cannot heal it, or did not.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
-        start::patiently(settings, || Self::try_open(settings)).await
+        start::patiently(settings, async || Self::try_open(settings).await).await
     }
 
     async fn try_open(settings: &Settings) -> Result<Self, Error> {
@@ -62,6 +62,14 @@ impl Links {
         let topics = KafkaTopics::open(kafka.clone(), framing.clone(), journal.clone())?;
         let outcomes = Arc::new(KafkaOutcomes::new(&topics));
         Ok(Self { journal, index, views, topics: Arc::new(topics), outcomes, link, kafka, framing })
+    }
+
+    /// Holds every log, and what is derived from it, against a fold of it. Meant for a fleet at rest.
+    ///
+    /// # Errors
+    /// When something cannot be read at all.
+    pub async fn check(&self, settings: &Settings, deep: bool) -> Result<Report, String> {
+        check::check(self, settings.fleet_partitions(), deep).await
     }
 
     /// Hears every outcome of the fleet from now on.

@@ -2,7 +2,7 @@
 
 use super::heartbeats::ByCommand;
 use super::turns::{Later, PerLog, Start};
-use super::{Error, Links};
+use super::{Error, Links, start};
 use crate::adapters::kafka::{Membership, OutcomeReader};
 use crate::domain::Aggregate;
 use crate::flow::gateway::Gateway;
@@ -124,8 +124,12 @@ pub struct Server {
 /// When the outcomes topic cannot be read.
 pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> {
     let hub = Arc::new(OutcomeHub::default());
-    let told = hub.clone();
-    let outcomes = links.outcome_reader(move |log, word| told.tell_one(log, &word)).await?;
+    // A topic that was just made has no leader for a moment.
+    let outcomes = start::patiently(settings, async || {
+        let told = hub.clone();
+        Ok(links.outcome_reader(move |log, word| told.tell_one(log, &word)).await?)
+    })
+    .await?;
     let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
     let gateway = Gateway::new(links.topics.clone(), hub, marks, settings.fleet_partitions());
     let query = Query::new(links.views.clone(), links.index.clone(), links.topics.clone(), links.journal.clone());

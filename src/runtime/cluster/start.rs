@@ -52,10 +52,7 @@ impl Error {
 }
 
 /// Tries again what may heal, for as long as a start may take.
-pub async fn patiently<T, F>(settings: &Settings, mut open: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
+pub async fn patiently<T>(settings: &Settings, mut open: impl AsyncFnMut() -> Result<T, Error>) -> Result<T, Error> {
     let policy = Policy {
         first: Duration::from_millis(250),
         longest: Duration::from_secs(5),

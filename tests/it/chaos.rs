@@ -1,0 +1,115 @@
+//! A cluster under load while its parts are killed, paused and cut off: nothing acknowledged is lost, nothing takes effect
+//! twice, and no owner that was replaced gets a record in.
+//!
+//! The roles are the real binary, the servers real Kafka and Cassandra, started for this test alone. Each round does one
+//! thing to them, at a random moment under load. One processor lives in a network namespace of its own, so that its
+//! links can be cut without its knowing. At the end every command that was ever sent is held against the histories, and
+//! `agentverse check --cluster --deep` reads every log from its beginning: chain, positions, versions, heads, edges and
+//! view rows against a fold, and the events topics against the logs.
+//!
+//! `AGENTVERSE_CHAOS_ROUNDS` and `AGENTVERSE_CRASH_SEED` set the rounds and the seed; `AGENTVERSE_CHAOS_RING=1` takes a
+//! ring of three database nodes. What the machine does in between no seed repeats; a failed run keeps its logs.
+
+mod faults;
+mod fleet;
+mod net;
+mod servers;
+
+use crate::crash::load::{Fleet as Streams, Random, Writer};
+use crate::crash::verify;
+use faults::Fault;
+use fleet::Fleet;
+use servers::Servers;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Threads that send.
+const WRITERS: usize = 12;
+/// How long a fleet may take to answer again after a fault is over.
+const RECOVERY_MAX: Duration = Duration::from_secs(120);
+/// What must have been refused for the long run to prove anything.
+const FENCED_MIN: u64 = 10;
+
+fn number_of(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+}
+
+fn chaos(rounds: u64, ring: bool, fenced_min: u64) {
+    let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let seed = number_of("AGENTVERSE_CRASH_SEED").unwrap_or_else(|| clock().into());
+    println!("AGENTVERSE_CRASH_SEED={seed} AGENTVERSE_CHAOS_ROUNDS={rounds} ring={ring}");
+    let Some(mut servers) = Servers::start(ring) else { return };
+    let mut random = Random::new(seed);
+    let mut fleet = Fleet::start(&servers);
+    let streams = Streams::new(&mut random);
+    let mut writers: Vec<Writer> = (0..WRITERS).map(|_| Writer::new(random.fork())).collect();
+    writers[0].found(&streams);
+    let began = Instant::now();
+    for round in 1..=rounds {
+        let fault = Fault::of(round, &mut random, &fleet, ring);
+        one_round(fault, &mut fleet, &mut servers, &streams, &mut writers, &mut random);
+        let sent: usize = writers.iter().map(|writer| writer.ledger.len()).sum();
+        let fenced = fleet.fenced();
+        println!("{:6.0?} round {round}: {fault:?}; {sent} commands, {fenced} appends fenced", began.elapsed());
+    }
+    fleet.mend();
+    let address = fleet.serving();
+    verify::everything(&address, &streams, &mut writers);
+    verify::reactions(&address, &streams);
+    println!("{:6.0?} every answer is what is recorded", began.elapsed());
+    let report = fleet.check();
+    println!("{:6.0?} the whole was found right: {report}", began.elapsed());
+    let fenced = fleet.fenced();
+    assert!(fenced >= fenced_min, "{fenced} appends were fenced: too few to prove anything");
+}
+
+/// Drives the fleet while one fault happens and is mended; ends once commands are answered again.
+fn one_round(
+    fault: Fault,
+    fleet: &mut Fleet,
+    servers: &mut Servers,
+    streams: &Streams,
+    writers: &mut [Writer],
+    random: &mut Random,
+) {
+    let (stop, answered) = (AtomicBool::new(false), AtomicBool::new(false));
+    let addresses: Vec<SocketAddr> = fleet.addresses();
+    std::thread::scope(|scope| {
+        for (place, writer) in writers.iter_mut().enumerate() {
+            let (stop, answered) = (&stop, &answered);
+            let address = addresses[place % addresses.len()];
+            scope.spawn(move || writer.drive(address, streams, stop, answered));
+        }
+        let wait = |answered: &AtomicBool, what: &str| {
+            let began = Instant::now();
+            answered.store(false, Ordering::Relaxed);
+            while !answered.load(Ordering::Relaxed) {
+                if began.elapsed() > RECOVERY_MAX {
+                    stop.store(true, Ordering::Relaxed);
+                    panic!("no answer {what} {fault:?}; logs are in {}", fleet::logs().display());
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait(&answered, "before");
+        std::thread::sleep(Duration::from_millis(random.below(1_000)));
+        fault.happen(fleet, servers, random);
+        wait(&answered, "after");
+        std::thread::sleep(Duration::from_millis(random.below(1_000)));
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_cluster_in_trouble_loses_nothing_and_doubles_nothing() {
+    chaos(number_of("AGENTVERSE_CHAOS_ROUNDS").unwrap_or(4), false, 0);
+}
+
+/// The long run, about twenty minutes:
+/// `cargo test --test it -- --ignored --nocapture chaos::fifty_rounds`
+#[test]
+#[ignore = "takes many minutes: run it by name after a change to what owns, appends or derives"]
+fn fifty_rounds_of_trouble_lose_nothing_and_double_nothing() {
+    chaos(number_of("AGENTVERSE_CHAOS_ROUNDS").unwrap_or(50), number_of("AGENTVERSE_CHAOS_RING").is_some(), FENCED_MIN);
+}
