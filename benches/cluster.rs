@@ -2,16 +2,21 @@
 //! in one run, so that it can be put in proportion to the others. Needs servers; see `benches/README.md`.
 
 mod cluster {
+    pub mod pipeline;
     pub mod raw;
     pub mod report;
     pub mod servers;
+    pub mod stub;
 }
+#[expect(dead_code, reason = "what the stages need beside the commands")]
+mod support;
 
 use agentverse::adapters::scylla::ScyllaJournal;
 use agentverse::domain::record::chain;
 use agentverse::domain::{Aggregate, LogId};
 use agentverse::ports::Journal;
 use agentverse::ports::journal::Batch;
+use cluster::pipeline::{self, Fleet};
 use cluster::raw;
 use cluster::report::Report;
 use cluster::servers::{Servers, fail};
@@ -48,6 +53,21 @@ async fn main() {
         report.add("one conditional write per command", raw::per_command(&servers, WRITERS, TURN).await);
         report.add("raw conditional batches of 100", raw::batches(&servers, round, LOGS, RECORDS, BYTES, TURN).await);
         report.add("the journal, batches of 100", append(&journal, TURN).await);
+    }
+    if let Some(fleet) = Fleet::new("default", &[]) {
+        for _ in 0..ROUNDS {
+            report.add("the pipeline, topic to views", pipeline::whole(&fleet, 3 * TURN).await);
+        }
+    }
+    if let Some(fleet) = Fleet::new("plain", &[]) {
+        for _ in 0..ROUNDS {
+            report.add("plain consume-and-produce", pipeline::plain_loop(&fleet).await);
+        }
+    }
+    for round in 0..ROUNDS {
+        if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), &[]) {
+            report.add("the processors, log stubbed", pipeline::log_stubbed(&fleet).await);
+        }
     }
     report.print();
     servers.clean().await;

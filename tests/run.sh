@@ -44,6 +44,8 @@ apt_install() {
 install_java() {
   local missing=()
   if [ -n "$named_servers" ] || timeout 5 docker info >/dev/null 2>&1 || ! command -v apt-get >/dev/null; then return; fi
+  command -v kcat >/dev/null || missing+=(kcat)
+  command -v curl >/dev/null || missing+=(curl)
   command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
   command -v mvn >/dev/null || missing+=(maven)
   [ ${#missing[@]} -eq 0 ] && return

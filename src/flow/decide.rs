@@ -4,7 +4,9 @@
 //! by one. Nothing here writes: what comes out is sent as one compare-and-set, or thrown away and decided again.
 
 use crate::domain::record::{Hash, Record, RecordKind, chain};
-use crate::domain::{AnyEvent, AnyState, Context, Decision, Envelope, LogId, Micros, Rejection, StreamId, World};
+use crate::domain::{
+    AnyEvent, AnyState, Context, Decision, Envelope, LogId, Lookup, Micros, Rejection, StreamId, World,
+};
 use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::ports::index::{Head, Known};
@@ -59,6 +61,21 @@ impl Repeated {
     }
 }
 
+/// What the batch holds of a stream; begins with its head.
+fn live<'l>(
+    all: &'l mut HashMap<StreamId, Live>,
+    stream: StreamId,
+    head: &Arc<Head>,
+) -> Result<&'l mut Live, crate::ports::index::Error> {
+    Ok(match all.entry(stream) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            let state = head.state_of(stream.aggregate)?;
+            entry.insert(Live { head: head.clone(), state })
+        }
+    })
+}
+
 /// A stream while a batch is decided.
 struct Live {
     head: Arc<Head>,
@@ -101,6 +118,26 @@ impl<'a> BatchDecider<'a> {
         self.out.bytes.iter().map(|(bytes, _)| bytes.len()).sum()
     }
 
+    /// Reads what these commands are going to look at, each with its stream's head, before any is decided.
+    ///
+    /// # Errors
+    /// When it cannot be read: nothing is in the batch then.
+    pub async fn foresee<'c>(
+        &mut self,
+        commands: impl Iterator<Item = (&'c Accepted, &'c Arc<Head>)>,
+    ) -> Result<(), crate::ports::index::Error> {
+        let mut streams = Vec::new();
+        for (accepted, head) in commands {
+            let live = live(&mut self.live, accepted.envelope.stream, head)?;
+            let lookups = live.state.lookups(&accepted.command, &accepted.envelope);
+            streams.extend(lookups.into_iter().filter_map(|lookup| match lookup {
+                Lookup::Stream(stream) => Some(stream),
+                Lookup::Providers(_) => None,
+            }));
+        }
+        self.sight.foresee(streams).await
+    }
+
     /// Decides one command. `head` is the stream's, as the processor knows it; `displaced` its id row, where the head
     /// does not carry all ids any more.
     ///
@@ -113,13 +150,7 @@ impl<'a> BatchDecider<'a> {
         displaced: Option<Known>,
     ) -> Result<(), crate::ports::index::Error> {
         let stream = accepted.envelope.stream;
-        let live = match self.live.entry(stream) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let state = head.state_of(stream.aggregate)?;
-                entry.insert(Live { head: head.clone(), state })
-            }
-        };
+        let live = live(&mut self.live, stream, head)?;
         let command_id = accepted.envelope.command_id;
         let known = live.head.known.iter().find(|known| known.command_id == command_id).copied().or(displaced);
         if let Some(known) = known {

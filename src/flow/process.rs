@@ -271,6 +271,10 @@ impl Processor<'_> {
             self.parts.limits.command_bytes_max,
             &mut self.sight,
         );
+        let commands = deliveries.iter().filter_map(|delivery| delivery.command.as_deref().ok());
+        decider
+            .foresee(commands.filter_map(|accepted| Some((accepted, heads.get(&accepted.envelope.stream)?))))
+            .await?;
         for delivery in deliveries {
             if let Ok(accepted) = &delivery.command {
                 let stream = accepted.envelope.stream;

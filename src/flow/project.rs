@@ -12,6 +12,7 @@ use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::Recorded;
 use crate::ports::views::{RowData, ViewRow};
 use crate::ports::{Topics, Views};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub type Notice = Arc<dyn Fn(&Record) + Send + Sync>;
 
 /// Records projected in one go.
 const RECORDS_MAX: usize = 1000;
+/// Rows read at a time.
+const READS_MAX: usize = 64;
 /// Between a failure and the next try.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -89,6 +92,7 @@ async fn follow(
 
 /// The last row of each stream that the records touch.
 async fn rows(log: LogId, views: &dyn Views, records: &[Recorded]) -> Result<Vec<ViewRow>, Error> {
+    let mut before = rows_before(views, records).await?;
     let mut rows: HashMap<StreamId, RowData> = HashMap::with_capacity(records.len());
     for recorded in records.iter().filter(|recorded| recorded.record.kind == RecordKind::Event) {
         let stream = recorded.record.stream();
@@ -103,13 +107,24 @@ async fn rows(log: LogId, views: &dyn Views, records: &[Recorded]) -> Result<Vec
             rows.insert(stream, data);
             continue;
         }
-        let before = match rows.remove(&stream) {
-            Some(row) => Some(row),
-            None => views.get(stream).await?.map(|row| row.data),
-        };
-        rows.insert(stream, fold(log, recorded, before)?);
+        let row = rows.remove(&stream).or_else(|| before.remove(&stream));
+        rows.insert(stream, fold(log, recorded, row)?);
     }
     Ok(rows.into_iter().map(|(stream, data)| ViewRow { stream, data }).collect())
+}
+
+/// The rows onto which these records must be folded. A stream's first event needs none: where it is folded again, its
+/// row is older than the one that stands, and loses.
+async fn rows_before(views: &dyn Views, records: &[Recorded]) -> Result<HashMap<StreamId, RowData>, Error> {
+    let folded = records.iter().filter(|recorded| recorded.decided.is_none());
+    let folded = folded.filter(|recorded| recorded.record.kind == RecordKind::Event);
+    let mut first: HashMap<StreamId, u64> = HashMap::new();
+    for recorded in folded {
+        first.entry(recorded.record.stream()).or_insert(recorded.record.version);
+    }
+    let wanted = first.into_iter().filter(|(_, version)| *version > 1).map(|(stream, _)| views.get(stream));
+    let found: Vec<_> = stream::iter(wanted).buffer_unordered(READS_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().map(|row| (row.stream, row.data)).collect())
 }
 
 /// The row after an event.

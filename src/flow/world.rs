@@ -3,9 +3,10 @@
 //! One batch sees one reading: the thousandth agent of a tenant does not read the tenant again. What changes meanwhile is
 //! caught by symmetry: the other side's reaction, and this side's re-check, both read after they wrote.
 
-use crate::domain::{Aggregate, Lookup, Partitions, Seen, StreamId, TenantId, World};
+use crate::domain::{Aggregate, LogId, Lookup, Partitions, Seen, StreamId, TenantId, World};
 use crate::ports::Index;
 use crate::ports::index::{Error, Head};
+use futures::future::try_join_all;
 use hashbrown::HashMap;
 use std::sync::Arc;
 
@@ -40,6 +41,27 @@ impl Sight {
         }
     }
 
+    /// Reads what a batch is going to look at, all at once: where the index is on another machine, one after the other
+    /// would be a journey each.
+    pub async fn foresee(&mut self, streams: impl IntoIterator<Item = StreamId>) -> Result<(), Error> {
+        let mut wanted: HashMap<LogId, Vec<StreamId>> = HashMap::new();
+        for stream in streams.into_iter().filter(|stream| !self.seen.contains_key(stream)) {
+            let streams = wanted.entry(stream.log(self.partitions)).or_default();
+            if !streams.contains(&stream) {
+                streams.push(stream);
+            }
+        }
+        let index = &*self.index;
+        let reads = wanted.into_iter().map(async |(log, streams)| {
+            let heads = index.heads(log, &streams).await?;
+            Ok::<_, Error>(streams.into_iter().zip(heads).collect::<Vec<_>>())
+        });
+        for read in try_join_all(reads).await?.into_iter().flatten() {
+            self.see(read.0, read.1)?;
+        }
+        Ok(())
+    }
+
     /// The world as these lookups show it.
     pub async fn world(&mut self, lookups: &[Lookup]) -> Result<World, Error> {
         let mut world = World::default();
@@ -64,6 +86,10 @@ impl Sight {
             return Ok(seen.clone());
         }
         let head = self.index.heads(stream.log(self.partitions), &[stream]).await?.pop().flatten();
+        self.see(stream, head)
+    }
+
+    fn see(&mut self, stream: StreamId, head: Option<Arc<Head>>) -> Result<Option<Seen>, Error> {
         let seen = match head {
             Some(head) if head.version > 0 => Some(self.decode(stream, head)?),
             _ => None,
@@ -95,6 +121,7 @@ impl Sight {
             streams.extend(edges.into_iter().take_while(|stream| stream.aggregate == Aggregate::LlmProvider));
         }
         streams.sort_unstable();
+        self.foresee(streams.iter().copied()).await?;
         let mut providers = Vec::with_capacity(streams.len());
         for stream in streams {
             if let Some(seen) = self.look(stream).await? {

@@ -18,6 +18,18 @@ pub enum OutcomeKind {
     DeadLettered,
 }
 
+impl OutcomeKind {
+    /// As on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Applied => "applied",
+            Self::Refused => "refused",
+            Self::DeadLettered => "dead_lettered",
+        }
+    }
+}
+
 /// The answer for one command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {

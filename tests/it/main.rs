@@ -4,6 +4,8 @@
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod chaos;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod crash;
 #[cfg(test)]

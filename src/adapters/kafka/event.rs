@@ -14,6 +14,8 @@ use crate::domain::envelope::SYSTEM_SOURCE;
 use crate::domain::record::{Cursor, Hash, Record, RecordKind};
 use crate::ports::journal::Recorded;
 use crate::ports::topic::Error;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
@@ -89,7 +91,8 @@ fn headers(log: LogId, recorded: &Recorded, follows: u64) -> Writer {
     headers.text("ce_log", &log.to_string());
     headers.text("ce_position", &record.position.to_string());
     headers.text(CONTENT_TYPE, AVRO);
-    headers.add(RECORD, &own(recorded, follows));
+    // As text, so that tools which take headers for text show them whole.
+    headers.text(RECORD, &BASE64.encode(own(recorded, follows)));
     headers
 }
 
@@ -142,8 +145,9 @@ pub fn position_of(raw: &Raw) -> Option<u64> {
     Some(record.position)
 }
 
-fn own_parts(bytes: &[u8]) -> Option<(u64, Hash, Record)> {
-    let mut from = Cursor(bytes);
+fn own_parts(text: &[u8]) -> Option<(u64, Hash, Record)> {
+    let bytes = BASE64.decode(text).ok()?;
+    let mut from = Cursor(&bytes);
     let follows = from.u64("follows").ok()?;
     let hash = from.array("hash").ok()?;
     Some((follows, hash, Record::decode(from.0).ok()?))

@@ -123,7 +123,7 @@ impl KafkaOutcomes {
         CODEC
             .write(&CommandOutcome::of(log, word), &mut value)
             .map_err(|error: WireError| failed(error.to_string()))?;
-        let mut headers = Writer::new(8);
+        let mut headers = Writer::new(10);
         headers.text("ce_specversion", "1.0");
         // Told again, it is the same event: of one content of one command there is one outcome.
         let id = Uuid::new_v5(&word.command_id, &word.digest.to_be_bytes());
@@ -134,6 +134,10 @@ impl KafkaOutcomes {
         headers.text("ce_tenantid", &word.stream.tenant.to_string());
         headers.text("ce_causationid", &word.command_id.to_string());
         headers.text(CONTENT_TYPE, AVRO);
+        // What a shell script wants to know, without reading Avro.
+        let outcome = word.says.outcome(log);
+        headers.text("ce_outcome", outcome.kind.name());
+        headers.optional("ce_code", outcome.reason.as_ref().map(|reason| reason.code.as_str()));
         let (headers, headers_bytes) = headers.finish();
         Ok(Outgoing {
             topic: self.shared.names.outcomes(),
