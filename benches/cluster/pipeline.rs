@@ -2,16 +2,21 @@
 //! process, over the servers' real topics and tables.
 
 use super::servers::fail;
-use super::stub::{NoIndex, NoJournal};
+use super::stub::{Counted, NoIndex, NoJournal};
 use crate::support::commands::{self, Kind};
+use agentverse::adapters::kafka::manifest;
+use agentverse::adapters::scylla::Store;
 use agentverse::domain::{Aggregate, LogId};
 use agentverse::flow::process::{self, Parts};
 use agentverse::ports::clock::SystemClock;
 use agentverse::ports::topic::{Accepted, Lane};
 use agentverse::ports::{Assignment, Topics, Views};
 use agentverse::runtime::cluster::{self, Links};
+use agentverse::runtime::links;
 use agentverse::runtime::settings::{Loaded, Settings};
 use async_trait::async_trait;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -41,8 +46,8 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// `None` where no broker is named. `set` is further settings.
-    pub fn new(name: &str, set: &[&str]) -> Option<Self> {
+    /// `None` where no broker is named. `set` is further settings, `profile` one of the topics.
+    pub fn new(name: &str, profile: &str, set: &[&str]) -> Option<Self> {
         let brokers = std::env::var("AGENTVERSE_TEST_KAFKA").ok()?;
         let nodes = std::env::var("AGENTVERSE_TEST_CQL").ok()?;
         let id = std::process::id();
@@ -55,7 +60,8 @@ impl Fleet {
             "lag_commands_max=100000000".to_owned(),
         ];
         overrides.extend(set.iter().map(|text| (*text).to_owned()));
-        for args in [&["schemas", "apply"][..], &["topics", "apply", "--replicas", "1"]] {
+        let topics = ["topics", "apply", "--replicas", "1", "--profile", profile];
+        for args in [&["schemas", "apply"][..], &topics] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_agentverse"));
             command.args(args).args(overrides.iter().flat_map(|text| ["--set", text]));
             let output = command.output().unwrap_or_else(fail("the program"));
@@ -70,6 +76,22 @@ impl Fleet {
 
     pub async fn links(&self) -> Links {
         Links::open(&self.settings).await.unwrap_or_else(fail("the links"))
+    }
+
+    /// Takes its topics and tables away.
+    pub async fn clean(self) {
+        let config = links::scylla_config(&self.settings).unwrap_or_else(fail("the database's settings"));
+        let store = Store::connect(&config).await.unwrap_or_else(fail("the database"));
+        let drop = format!("DROP KEYSPACE {}", store.keyspace);
+        store.session.query_unpaged(drop, ()).await.map(|_| ()).unwrap_or_else(fail("the keyspace"));
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", &self.brokers);
+        let admin: AdminClient<DefaultClientContext> = client.create().unwrap_or_else(fail("an admin client"));
+        let topics = manifest::built_in().unwrap_or_else(fail("the manifests"));
+        let names: Vec<_> =
+            topics.iter().map(|topic| format!("{}{}", self.settings.topic_prefix, topic.name)).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        admin.delete_topics(&names, &AdminOptions::new()).await.map(|_| ()).unwrap_or_else(fail("the topics"));
     }
 
     /// So many registrations of agents that are not there yet, in batches.
@@ -88,9 +110,18 @@ impl Fleet {
     }
 }
 
-/// Commands a second from the command topic to the views, sustained, with so many under way.
-pub async fn whole(fleet: &Fleet, turn: Duration) -> f64 {
-    let links = fleet.links().await;
+/// What the whole did.
+pub struct Whole {
+    /// Commands a second from the command topic to the views, sustained.
+    pub rate: f64,
+    pub records_per_append: f64,
+}
+
+/// Runs the whole with so many commands under way.
+pub async fn whole(fleet: &Fleet, turn: Duration) -> Whole {
+    let mut links = fleet.links().await;
+    let counted = Arc::new(Counted::over(links.journal.clone()));
+    links.journal = counted.clone();
     let processing = cluster::process(&links, &fleet.settings).unwrap_or_else(fail("process"));
     let projecting = cluster::project(&links, &fleet.settings).unwrap_or_else(fail("project"));
     let before = shown(fleet, &*links.views).await;
@@ -124,7 +155,7 @@ pub async fn whole(fleet: &Fleet, turn: Duration) -> f64 {
     }
     processing.stop().await;
     projecting.stop().await;
-    rate
+    Whole { rate, records_per_append: counted.records_per_append() }
 }
 
 /// Events that the views show: each command makes one.

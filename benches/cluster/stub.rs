@@ -1,4 +1,4 @@
-//! A log and an index that keep nothing: what is left when they cost nothing.
+//! A log and an index that keep nothing: what is left when they cost nothing. And a log whose appends are counted.
 
 use agentverse::domain::record::CHAIN_START;
 use agentverse::domain::{LogId, StreamId, TenantId};
@@ -74,5 +74,43 @@ impl Index for NoIndex {
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+}
+
+/// A journal, with its appends counted.
+pub struct Counted {
+    inner: Arc<dyn Journal>,
+    appends: AtomicU64,
+    records: AtomicU64,
+}
+
+impl Counted {
+    pub fn over(inner: Arc<dyn Journal>) -> Self {
+        Self { inner, appends: AtomicU64::new(0), records: AtomicU64::new(0) }
+    }
+
+    pub fn records_per_append(&self) -> f64 {
+        self.records.load(Ordering::Acquire) as f64 / self.appends.load(Ordering::Acquire).max(1) as f64
+    }
+}
+
+#[async_trait]
+impl Journal for Counted {
+    async fn claim(&self, log: LogId) -> Result<LogState, journal::Error> {
+        self.inner.claim(log).await
+    }
+
+    async fn append(&self, batch: Batch) -> Result<(), journal::Error> {
+        self.appends.fetch_add(1, Ordering::AcqRel);
+        self.records.fetch_add(batch.records.len() as u64, Ordering::AcqRel);
+        self.inner.append(batch).await
+    }
+
+    async fn read(&self, log: LogId, from: u64, records_max: usize) -> Result<Vec<Recorded>, journal::Error> {
+        self.inner.read(log, from, records_max).await
+    }
+
+    async fn state(&self, log: LogId) -> Result<LogState, journal::Error> {
+        self.inner.state(log).await
     }
 }
