@@ -1,5 +1,7 @@
 //! One folder per outside thing; a file is named after the port that it implements.
 
+#[cfg(test)]
+mod cluster_tests;
 pub mod embedded;
 pub mod kafka;
 pub mod registry;

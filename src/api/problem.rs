@@ -34,6 +34,7 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE: "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported";
     BATCH_TOO_LARGE: "batch_too_large", PAYLOAD_TOO_LARGE, "The batch has too many commands";
     BODY_TOO_LARGE: "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    COMMAND_TOO_LARGE: "command_too_large", PAYLOAD_TOO_LARGE, "A command is too large";
     BODY_TIMEOUT: "body_timeout", REQUEST_TIMEOUT, "The body came too slowly";
     TENANT_REQUIRED: "tenant_required", BAD_REQUEST, "The request names no tenant";
     TENANT_MISMATCH: "tenant_mismatch", FORBIDDEN, "The request names two tenants";
@@ -134,6 +135,13 @@ impl From<topic::Error> for Problem {
                 let problem =
                     Self::new(&OVERLOADED, "nothing of this request was taken; send it again after Retry-After");
                 Self { retry_after: Some(retry_after), ..problem }
+            }
+            topic::Error::TooLarge { bytes, bytes_max, .. } => {
+                let detail = format!(
+                    "a command takes {bytes} bytes on its topic, at most {bytes_max} are allowed; nothing of this \
+                     request was taken: split the command into several"
+                );
+                Self::new(&COMMAND_TOO_LARGE, detail)
             }
             topic::Error::Unavailable(_) => Self::store(&error, false),
         }

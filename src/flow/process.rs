@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What every processor is given.
@@ -64,12 +65,17 @@ pub enum Error {
 
 /// Batches between a processor and its deriver.
 const DERIVATIONS_MAX: usize = 16;
-/// Between a failure and the next claim.
+/// Between a failure and the next claim: the first time, and at most, when nothing comes of it again and again.
 const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A claim that held this long was none that failed again.
+const HELD: Duration = Duration::from_secs(10);
 
 /// Processes a log until told to stop. Every failure ends the claim; the next one starts from what the log says.
 pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
+    let mut pause = PAUSE;
     while !stop.is_cancelled() {
+        let claimed = Instant::now();
         match own(log, &parts, &stop).await {
             Ok(()) => return,
             Err(error) => {
@@ -77,10 +83,12 @@ pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
                 if let Error::Journal(journal::Error::Fenced { .. }) = error {
                     handles().append_fenced.increment(1);
                 }
+                pause = if claimed.elapsed() > HELD { PAUSE } else { pause };
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = its_turn(log, &*parts.assignment) => {}
+                    () = its_turn(log, &*parts.assignment, pause) => {}
                 }
+                pause = (pause * 2).min(PAUSE_MAX);
             }
         }
     }
@@ -88,9 +96,9 @@ pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
 
 /// Waits until the log may be claimed again. Whoever took it may have been given it: two that think it theirs must not
 /// take it from each other for ever.
-async fn its_turn(log: LogId, assignment: &dyn Assignment) {
+async fn its_turn(log: LogId, assignment: &dyn Assignment, pause: Duration) {
     loop {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
         if assignment.confirm(log).await {
             return;
         }

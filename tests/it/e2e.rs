@@ -6,10 +6,10 @@ mod bad_input;
 mod demo;
 mod durability;
 mod health;
-mod http;
+pub(crate) mod http;
 mod idempotence;
 mod lists;
-mod server;
+pub(crate) mod server;
 mod surfaces;
 mod walk;
 

@@ -1,10 +1,14 @@
 //! Tests of the whole: one binary, one file per concern.
 
 #[cfg(test)]
+mod both;
+#[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod chaos;
 #[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod cluster;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod crash;

@@ -139,6 +139,11 @@ pub async fn decode(raw: &Raw, framing: &Framing) -> Result<Option<Event>, Error
     Ok(Some(Event { recorded: Recorded { record, hash, decided: None }, follows }))
 }
 
+/// The position that an event's CloudEvents headers state, whoever wrote them.
+pub fn stated_position(raw: &Raw) -> Option<u64> {
+    std::str::from_utf8(raw.headers.get("ce_position")?).ok()?.parse().ok()
+}
+
 /// The position of a published event; `None` for what this program did not publish.
 pub fn position_of(raw: &Raw) -> Option<u64> {
     let (_, _, record) = raw.headers.get(RECORD).and_then(own_parts)?;

@@ -39,7 +39,7 @@ impl Trail {
             if self.at < self.published_to {
                 return self.read_log(shared, log, records_max).await;
             }
-            let events = self.take(shared, records_max).await?;
+            let events = self.take(shared, log, records_max).await?;
             if !events.is_empty() {
                 return Ok(events);
             }
@@ -87,7 +87,7 @@ impl Trail {
     }
 
     /// The fetched events that follow on one another.
-    async fn take(&mut self, shared: &Shared, records_max: usize) -> Result<Vec<Recorded>, Error> {
+    async fn take(&mut self, shared: &Shared, log: LogId, records_max: usize) -> Result<Vec<Recorded>, Error> {
         let mut events = Vec::new();
         while events.len() < records_max
             && let Some(raw) = self.fetched.front()
@@ -103,6 +103,12 @@ impl Trail {
                     self.at = position;
                     events.push(event.recorded);
                 }
+            } else if let Some(position) = event::stated_position(raw).filter(|position| *position > self.at) {
+                // An event in a form that this program does not read, as a newer one may publish: the log has it too.
+                let head = shared.journal.state(log).await.map_err(unavailable)?.head;
+                self.published_to = self.published_to.max(position.min(head));
+                self.fetched.pop_front();
+                return Ok(events);
             }
             self.fetched.pop_front();
         }

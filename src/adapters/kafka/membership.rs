@@ -54,6 +54,8 @@ struct Member {
     topics: Vec<(String, Aggregate)>,
     turns: Arc<dyn Turns>,
     mine: Mutex<HashSet<LogId>>,
+    /// Whether the group has handed anything out to this member yet.
+    heard: AtomicBool,
     consumed: Mutex<HashMap<LogId, Consumed>>,
 }
 
@@ -91,7 +93,8 @@ impl Membership {
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "64");
         let names: Vec<String> = topics.iter().map(|(name, _)| name.clone()).collect();
-        let member = Member { topics, turns, mine: Mutex::default(), consumed: Mutex::default() };
+        let member =
+            Member { topics, turns, mine: Mutex::default(), heard: AtomicBool::new(false), consumed: Mutex::default() };
         let consumer: BaseConsumer<Member> = config.create_with_context(member).map_err(failed)?;
         consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>()).map_err(failed)?;
         let (consumer, stop) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
@@ -108,6 +111,11 @@ impl Membership {
     /// The logs that are this process's now.
     pub fn mine(&self) -> Vec<LogId> {
         self.consumer.context().mine.lock().iter().copied().collect()
+    }
+
+    /// Whether the group has handed out its logs. One member too many gets none and may never hear of it.
+    pub fn heard(&self) -> bool {
+        self.consumer.context().heard.load(Ordering::Acquire)
     }
 
     /// Leaves the group: the logs are drained, what was consumed is committed, and others take over at once.
@@ -218,6 +226,7 @@ impl ConsumerContext for Member {
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         match rebalance {
             Rebalance::Assign(list) => {
+                self.heard.store(true, Ordering::Release);
                 if let Err(error) = consumer.pause(list) {
                     tracing::warn!(error = words(&error), "partitions were not paused; what comes in is dropped");
                 }

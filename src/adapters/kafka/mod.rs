@@ -32,7 +32,7 @@ mod partition;
 mod produce;
 mod scan;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use client::Link;
 use client::words;

@@ -50,11 +50,7 @@ impl Outgoing {
         if bytes <= bytes_max {
             return Ok(());
         }
-        Err(Error::Unavailable(format!(
-            "a message of {bytes} bytes for {} is larger than {bytes_max}; send less, or raise kafka_message_bytes_max \
-             and the topic's max.message.bytes",
-            self.topic
-        )))
+        Err(Error::TooLarge { topic: self.topic.clone(), bytes, bytes_max })
     }
 }
 

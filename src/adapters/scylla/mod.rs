@@ -12,7 +12,7 @@ mod places;
 mod policy;
 pub mod session;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod views;
 
 pub use index::{IndexConfig, ScyllaIndex};

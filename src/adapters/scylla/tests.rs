@@ -31,7 +31,7 @@ fn index_config() -> IndexConfig {
     }
 }
 
-struct ScyllaRig {
+pub struct ScyllaRig {
     config: Config,
     segment_records: Option<u64>,
     open: Option<Ports>,
@@ -41,7 +41,7 @@ struct ScyllaRig {
 }
 
 /// A keyspace of its own with all tables; `None` where no server is named.
-async fn rig(segment_records: Option<u64>) -> Option<ScyllaRig> {
+pub async fn rig(segment_records: Option<u64>) -> Option<ScyllaRig> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let Ok(node) = std::env::var("AGENTVERSE_TEST_CQL") else {
         eprintln!("not run: AGENTVERSE_TEST_CQL names no node");

@@ -9,6 +9,7 @@ use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
 /// What the read side reads: rows, records (in position order, one log), letters.
@@ -17,6 +18,8 @@ pub struct Stores {
     pub rows: BTreeMap<(TenantId, Uuid), ViewRow>,
     pub records: Vec<Recorded>,
     pub letters: Vec<DeadLetter>,
+    /// The projector's mark.
+    pub applied_to: AtomicU64,
 }
 
 #[async_trait]
@@ -25,7 +28,7 @@ impl Views for Stores {
         unreachable!()
     }
     async fn applied_to(&self, _: LogId) -> Result<u64, views::Error> {
-        unreachable!()
+        Ok(self.applied_to.load(Ordering::Relaxed))
     }
     async fn get(&self, stream: StreamId) -> Result<Option<ViewRow>, views::Error> {
         Ok(self.rows.get(&(stream.tenant, stream.id)).filter(|row| row.stream == stream).cloned())

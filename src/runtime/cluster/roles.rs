@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// A role that owns logs while a consumer group says so.
 pub struct Member {
@@ -25,11 +26,18 @@ pub struct Member {
     logs: Arc<PerLog>,
     /// How many of them are claimed and caught up.
     owned: Arc<AtomicUsize>,
+    joined: Instant,
 }
+
+/// After this long without a log a member is a spare one, and as ready as it can be.
+const SPARE_AFTER: Duration = Duration::from_secs(20);
 
 impl Member {
     /// Why it cannot do all of its work now, if it cannot.
     pub fn ready(&self) -> Result<(), String> {
+        if !self.membership.heard() && self.joined.elapsed() < SPARE_AFTER {
+            return Err("the consumer group has not handed out its logs yet".into());
+        }
         let (mine, owned) = (self.logs.count(), self.owned.load(Ordering::Acquire));
         if owned >= mine { Ok(()) } else { Err(format!("{} of {mine} logs are being claimed", mine - owned)) }
     }
@@ -64,7 +72,7 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
     let logs = PerLog::new(start, drain_max(settings));
     let membership = join(links, settings, "processors", "commands", &logs)?;
     later.set(membership.clone());
-    Ok(Member { membership, logs, owned })
+    Ok(Member { membership, logs, owned, joined: Instant::now() })
 }
 
 /// The role `project`: turns published events into view rows.
@@ -89,7 +97,7 @@ pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
     });
     let logs = PerLog::new(start, drain_max(settings));
     let membership = join(links, settings, "projectors", "events", &logs)?;
-    Ok(Member { membership, logs, owned })
+    Ok(Member { membership, logs, owned, joined: Instant::now() })
 }
 
 fn join(
