@@ -213,6 +213,10 @@ impl Assignment for Mine {
     async fn confirm(&self, _log: LogId) -> bool {
         true
     }
+    async fn tried(&self, _log: LogId, _offset: u64) -> u32 {
+        0
+    }
+    async fn note(&self, _log: LogId, _offset: u64, _tries: u32) {}
     fn consumed(&self, _log: LogId, _offset: u64) {}
 }
 

@@ -14,6 +14,7 @@ mod cursor;
 mod health;
 mod heartbeat;
 mod history;
+mod letters;
 mod openapi;
 mod outcomes;
 mod params;

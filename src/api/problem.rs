@@ -48,6 +48,8 @@ kinds! {
     NO_SUCH_ROUTE: "no_such_route", NOT_FOUND, "There is no such route";
     METHOD_NOT_ALLOWED: "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
     DECOMMISSIONED: "decommissioned", CONFLICT, "The agent is decommissioned";
+    UNFIT_TO_REDRIVE: "unfit_to_redrive", CONFLICT, "The dead letter cannot be sent again";
+    REDRIVEN_ALREADY: "redriven_already", CONFLICT, "The dead letter was sent again already";
     OVERLOADED: "overloaded", SERVICE_UNAVAILABLE, "Too many commands are waiting";
     UNAVAILABLE: "unavailable", SERVICE_UNAVAILABLE, "The service is not available";
     DAMAGED: "damaged", INTERNAL_SERVER_ERROR, "Stored data cannot be read";

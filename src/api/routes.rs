@@ -2,7 +2,9 @@
 
 use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
-use super::{Operator, Services, commands, convenience, health, heartbeat, history, openapi, outcomes, resources};
+use super::{
+    Operator, Services, commands, convenience, health, heartbeat, history, letters, openapi, outcomes, resources,
+};
 use crate::domain::Aggregate;
 use crate::metrics::{Stopwatch, handles, http_request};
 use axum::Router;
@@ -27,6 +29,8 @@ pub enum Endpoint {
     Heartbeat,
     Outcome,
     DeadLetters,
+    DeadLetter,
+    Redrive,
     Alive,
     Ready,
     Metrics,
@@ -99,6 +103,8 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
     add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
+    add(Method::Get, "/v1/dead-letters/{id}".into(), Endpoint::DeadLetter);
+    add(Method::Post, "/v1/dead-letters/{id}/redrive".into(), Endpoint::Redrive);
     for aggregate in Aggregate::ALL.iter().copied() {
         let collection = format!("/v1/{}", aggregate.plural());
         let item = format!("{collection}/{{id}}");
@@ -184,7 +190,9 @@ async fn serve(
         Endpoint::Explain => resources::explain(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
-        Endpoint::DeadLetters => outcomes::dead_letters(services, loopback, request).await,
+        Endpoint::DeadLetters => letters::list(services, loopback, request).await,
+        Endpoint::DeadLetter => letters::get(services, loopback, request).await,
+        Endpoint::Redrive => letters::redrive(services, loopback, request).await,
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => health::ready(&services.operator),
         Endpoint::Metrics => Ok(health::metrics(&services.operator)),

@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `get`, `list`, `history`, `explain` and `load` are clients: they speak HTTP to a running system and know
+//! `send`, `get`, `list`, `history`, `explain`, `dead-letters` and `load` are clients: they speak HTTP to a running system and know
 //! nothing else about it. What they print is a table for people, or JSON with `--output json`; what a script needs to
 //! know is in the exit code ([`exit::Exit`]).
 
@@ -15,6 +15,7 @@ mod explain;
 mod get;
 mod history;
 mod kind;
+mod letters;
 mod list;
 pub mod load;
 pub mod output;
@@ -71,6 +72,9 @@ enum Command {
     /// Show why a coupling was established or refused
     #[command(after_help = exit::EXIT_CODES)]
     Explain(explain::Args),
+    /// Show the commands that ended without being decided, and send them again
+    #[command(after_help = exit::EXIT_CODES)]
+    DeadLetters(letters::Args),
     /// Drive a running system and measure it
     #[command(after_help = exit::EXIT_CODES)]
     Load(load::Args),
@@ -142,6 +146,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::List(args) => list::run(args),
         Command::History(args) => history::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::DeadLetters(args) => letters::run(args),
         Command::Load(args) => load::run(args),
         Command::Config(args) => config::run(args),
         Command::Check(args) => check::run(args),

@@ -11,7 +11,8 @@ use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::ports::index::{Head, Known};
 use crate::ports::journal::{Decided, EdgeChange, Recorded};
-use crate::ports::topic::{Accepted, DeadLetter};
+use crate::ports::letter::{ID_REUSED, POISONOUS};
+use crate::ports::topic::{Accepted, DeadLetter, Place};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -87,6 +88,8 @@ pub struct BatchDecider<'a> {
     sight: &'a mut Sight,
     command_bytes_max: usize,
     live: HashMap<StreamId, Live>,
+    /// Of the command that is decided.
+    place: Place,
     out: Decisions,
 }
 
@@ -110,7 +113,13 @@ impl<'a> BatchDecider<'a> {
             letters: Vec::new(),
             heads: HashMap::new(),
         };
-        Self { sight, command_bytes_max, live: HashMap::new(), out }
+        let place = Place { log, offset: 0, redriven: 0 };
+        Self { sight, command_bytes_max, live: HashMap::new(), place, out }
+    }
+
+    /// Where the command that comes next is, and how often it was sent again: what a letter of it says.
+    pub fn at(&mut self, offset: u64, redriven: u32) {
+        self.place = Place { offset, redriven, ..self.place };
     }
 
     /// Bytes of the records so far.
@@ -169,7 +178,7 @@ impl<'a> BatchDecider<'a> {
             self.out.repeated.push(Repeated::new(accepted, Answer::First(known.position)));
             return;
         }
-        let letter = self.letter(accepted, "id_reused", "this command id was used before with other content");
+        let letter = self.letter(accepted, ID_REUSED, "this command id was used before with other content");
         self.out.letters.push((letter, Some(Repeated::new(accepted, Answer::IdReused))));
     }
 
@@ -195,9 +204,9 @@ impl<'a> BatchDecider<'a> {
         }
     }
 
-    /// Buries a command, and tells whoever waits for it.
-    fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
-        let letter = self.letter(accepted, "poisonous", cause);
+    /// Buries a command without deciding it, and tells whoever waits for it.
+    pub fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
+        let letter = self.letter(accepted, POISONOUS, cause);
         let repeated = Repeated::new(accepted, Answer::Poisonous);
         self.out.letters.push((letter, Some(repeated)));
     }
@@ -253,37 +262,11 @@ impl<'a> BatchDecider<'a> {
     }
 
     fn letter(&self, accepted: &Accepted, code: &str, cause: &str) -> DeadLetter {
-        dead_letter(self.out.log, accepted, code, cause, self.out.recorded_at)
+        DeadLetter::of(self.place, accepted, code, cause, self.out.recorded_at)
     }
 
     pub fn finish(self) -> Decisions {
         self.out
-    }
-}
-
-/// A dead letter of a command that was read.
-pub fn dead_letter(log: LogId, accepted: &Accepted, code: &str, cause: &str, buried_at: Micros) -> DeadLetter {
-    let envelope = &accepted.envelope;
-    let mut headers = vec![
-        ("ce_id".to_owned(), envelope.command_id.to_string()),
-        ("ce_source".to_owned(), envelope.source.clone()),
-        ("ce_type".to_owned(), format!("{}.{}", log.aggregate.name(), accepted.command.name())),
-        ("ce_subject".to_owned(), envelope.stream.id.to_string()),
-        ("ce_tenantid".to_owned(), envelope.stream.tenant.to_string()),
-    ];
-    headers.extend(envelope.correlation.clone().map(|value| ("ce_correlationid".to_owned(), value)));
-    headers.extend(envelope.causation.clone().map(|value| ("ce_causationid".to_owned(), value)));
-    DeadLetter {
-        topic: format!("agentverse.{}.commands.v1", log.aggregate.name()),
-        partition: log.partition,
-        offset: 0,
-        command_id: Some(envelope.command_id),
-        stream: Some(envelope.stream),
-        code: code.into(),
-        cause: cause.into(),
-        buried_at,
-        headers,
-        bytes: accepted.payload.clone(),
     }
 }
 

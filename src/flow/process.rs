@@ -3,18 +3,23 @@
 //! It holds nothing that the log does not prove: the heads that it keeps are pinned only until their index rows are
 //! acknowledged, and are thrown away with the claim.
 
+mod attempts;
+#[cfg(test)]
+mod tests;
+
 use crate::domain::record::Hash;
 use crate::domain::{LogId, Micros, Partitions, StreamId};
 use crate::flow::append::append;
 use crate::flow::decide::{BatchDecider, Decisions};
 use crate::flow::derive::{Derivation, Deriver, Marks};
+use crate::flow::process::attempts::Attempts;
 use crate::flow::react::Reactor;
 use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, Known};
 use crate::ports::journal::{self, LogState};
-use crate::ports::topic::{DeadLetter, Delivery, Unreadable};
+use crate::ports::topic::{DeadLetter, Delivery, Place};
 use crate::ports::{Assignment, Clock, Index, Journal, Outcomes, Topics};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -135,10 +140,12 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         pinned: HashMap::new(),
         sight: Sight::new(parts.index.clone(), parts.partitions),
         derivations,
+        attempts: Attempts::new(),
     };
     parts.owned.fetch_add(1, Ordering::AcqRel);
     let result = processor.run(stop).await;
     parts.owned.fetch_sub(1, Ordering::AcqRel);
+    processor.attempts.take_back(log, &*parts.assignment).await;
     // The deriver finishes what is confirmed; only then may anybody claim on top of it in this process.
     drop(processor);
     match deriving.await {
@@ -167,14 +174,16 @@ struct Processor<'a> {
     pinned: HashMap<StreamId, Arc<Head>>,
     sight: Sight,
     derivations: mpsc::Sender<Derivation>,
+    attempts: Attempts,
 }
 
 impl Processor<'_> {
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
         loop {
             let limits = self.parts.limits;
-            let polled = self.parts.topics.poll(self.log, self.state.consumed, limits.batch_records_max);
-            let deliveries = tokio::select! {
+            let records_max = self.attempts.records_max(limits.batch_records_max);
+            let polled = self.parts.topics.poll(self.log, self.state.consumed, records_max);
+            let mut deliveries = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 deliveries = polled => deliveries?,
@@ -188,7 +197,8 @@ impl Processor<'_> {
                     return Err(Error::DeriverEnded(self.log));
                 }
             }
-            self.batch(deliveries).await?;
+            let this = self.begin(&mut deliveries).await;
+            self.batch(deliveries, this.condemned.as_deref()).await?;
         }
     }
 
@@ -202,16 +212,23 @@ impl Processor<'_> {
         }
     }
 
-    async fn batch(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+    /// Decides and appends as many deliveries as fit a batch; a condemned one is dead-lettered without a look at it.
+    async fn batch(&mut self, deliveries: Vec<Delivery>, condemned: Option<&str>) -> Result<(), Error> {
         let watch = Stopwatch::start();
         let now = self.parts.clock.now().max(self.state.recorded_at);
-        let heads = self.heads(&deliveries).await?;
-        self.sight.refresh();
-        let (mut decisions, consumed) = self.decide(&deliveries, &heads, self.state.head_hash, now).await?;
+        let (mut decisions, consumed) = match condemned {
+            Some(cause) => self.condemn(&deliveries, cause, now),
+            None => {
+                let heads = self.heads(&deliveries).await?;
+                self.sight.refresh();
+                self.decide(&deliveries, &heads, self.state.head_hash, now).await?
+            }
+        };
         watch.record(&handles().decide_batch);
         for unreadable in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
-            if let Err(unreadable_command) = &unreadable.command {
-                let letter = unreadable_letter(self.log, unreadable.offset, unreadable_command, now);
+            if let Err(command) = &unreadable.command {
+                let place = Place { log: self.log, offset: unreadable.offset, redriven: unreadable.redriven };
+                let letter = DeadLetter::of_unreadable(place, command, now);
                 self.parts.topics.bury(letter).await?;
                 handles().decide_dead_lettered.increment(1);
             }
@@ -228,6 +245,7 @@ impl Processor<'_> {
         append(&*self.parts.journal, &mut self.state, &mut decisions, consumed, derived_to).await?;
         watch.record(&handles().append_latency);
         self.parts.assignment.consumed(self.log, consumed);
+        self.attempts.passed();
         for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
             trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
         }
@@ -271,14 +289,9 @@ impl Processor<'_> {
         now: Micros,
     ) -> Result<(Decisions, u64), Error> {
         let mut consumed = self.state.consumed;
-        let bytes_max = self.parts.limits.batch_bytes_max;
-        let mut decider = BatchDecider::new(
-            self.log,
-            (self.state.head, head_hash),
-            now,
-            self.parts.limits.command_bytes_max,
-            &mut self.sight,
-        );
+        let limits = self.parts.limits;
+        let at = (self.state.head, head_hash);
+        let mut decider = BatchDecider::new(self.log, at, now, limits.command_bytes_max, &mut self.sight);
         let commands = deliveries.iter().filter_map(|delivery| delivery.command.as_deref().ok());
         decider
             .foresee(commands.filter_map(|accepted| Some((accepted, heads.get(&accepted.envelope.stream)?))))
@@ -287,15 +300,30 @@ impl Processor<'_> {
             if let Ok(accepted) = &delivery.command {
                 let stream = accepted.envelope.stream;
                 let Some(head) = heads.get(&stream) else { continue };
+                decider.at(delivery.offset, delivery.redriven);
                 let displaced = displaced(&*self.parts.index, stream, head, accepted.envelope.command_id).await?;
                 decider.command(accepted, head, displaced).await?;
             }
             consumed = delivery.offset + 1;
-            if decider.bytes() >= bytes_max {
+            if decider.bytes() >= limits.batch_bytes_max {
                 break;
             }
         }
         Ok((decider.finish(), consumed))
+    }
+
+    /// Dead-letters deliveries that must not be decided.
+    fn condemn(&mut self, deliveries: &[Delivery], cause: &str, now: Micros) -> (Decisions, u64) {
+        let at = (self.state.head, self.state.head_hash);
+        let mut decider = BatchDecider::new(self.log, at, now, 0, &mut self.sight);
+        for delivery in deliveries {
+            if let Ok(accepted) = &delivery.command {
+                decider.at(delivery.offset, delivery.redriven);
+                decider.poisonous(accepted, cause);
+            }
+        }
+        let consumed = deliveries.last().map_or(self.state.consumed, |delivery| delivery.offset + 1);
+        (decider.finish(), consumed)
     }
 }
 
@@ -310,21 +338,6 @@ async fn displaced(
         return Ok(None);
     }
     index.known(stream, command_id).await
-}
-
-fn unreadable_letter(log: LogId, offset: u64, unreadable: &Unreadable, buried_at: Micros) -> DeadLetter {
-    DeadLetter {
-        topic: format!("agentverse.{}.commands.v1", log.aggregate.name()),
-        partition: log.partition,
-        offset,
-        command_id: None,
-        stream: None,
-        code: "unreadable".into(),
-        cause: unreadable.cause.clone(),
-        buried_at,
-        headers: unreadable.headers.clone(),
-        bytes: unreadable.bytes.clone(),
-    }
 }
 
 fn count(decisions: &Decisions, repeated: usize) {

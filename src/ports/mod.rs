@@ -10,6 +10,7 @@ pub mod clock;
 pub mod conformance;
 pub mod index;
 pub mod journal;
+pub mod letter;
 pub mod outcome;
 pub mod receive;
 pub mod topic;

@@ -2,13 +2,13 @@
 
 use crate::domain::record::command_digest;
 use crate::domain::wire::WireError;
-use crate::domain::{AnyCommand, Envelope, LogId, Micros, StreamId};
+use crate::domain::{AnyCommand, Envelope, LogId};
 use crate::ports::journal::Recorded;
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
+
+pub use crate::ports::letter::{Buried, DeadLetter, Place, RedriveError, Redriven};
 
 /// A command that was parsed and checked against its schema.
 #[derive(Clone, Debug)]
@@ -39,6 +39,8 @@ impl Accepted {
 pub struct Delivery {
     pub offset: u64,
     pub command: Result<Arc<Accepted>, Box<Unreadable>>,
+    /// How often it was sent again after it had died.
+    pub redriven: u32,
 }
 
 /// A record of a command partition that is no command that this program can read.
@@ -47,22 +49,6 @@ pub struct Unreadable {
     pub bytes: Vec<u8>,
     pub headers: Vec<(String, String)>,
     pub cause: String,
-}
-
-/// A command that ended without being decided, with what it takes to try again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct DeadLetter {
-    pub topic: String,
-    pub partition: u16,
-    pub offset: u64,
-    pub command_id: Option<Uuid>,
-    pub stream: Option<StreamId>,
-    /// A stable code: `unreadable`, `id_reused`, `poisonous`, `too_large`.
-    pub code: String,
-    pub cause: String,
-    pub buried_at: Micros,
-    pub headers: Vec<(String, String)>,
-    pub bytes: Vec<u8>,
 }
 
 /// Who sends: only what comes from outside is ever refused for back-pressure.
@@ -95,6 +81,12 @@ pub enum Error {
 /// - `publish` makes records visible to `follow`, in position order per log, at least once.
 /// - `follow` gives the published records of a log after position `after`, gapless, waiting until there is one.
 /// - `bury` returns once the dead letter is durable.
+/// - A dead letter has a number: a name that it keeps for as long as it is kept. Numbers are distinct, not without
+///   gaps, and later letters of a partition have larger ones.
+/// - `redrive` produces the bytes and headers of a letter again, for the partition where it came by, in the lane
+///   [`Lane::System`], with [`REDRIVEN`](crate::ports::letter::REDRIVEN) = `attempts` + 1. It returns once that, and the
+///   fact that it was done, are durable; a crash in between may lose the fact. A letter that was sent again is refused
+///   unless forced. A command that is decided already is recognised by its id: sending it twice does nothing twice.
 #[async_trait]
 pub trait Topics: Send + Sync + 'static {
     async fn produce(&self, commands: Vec<Arc<Accepted>>, lane: Lane) -> Result<(), Error>;
@@ -107,6 +99,11 @@ pub trait Topics: Send + Sync + 'static {
 
     async fn bury(&self, letter: DeadLetter) -> Result<(), Error>;
 
-    /// Dead letters from the `from`th on, oldest first, with their numbers.
-    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, DeadLetter)>, Error>;
+    /// Dead letters from number `from` on, in the order of their numbers.
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, Buried)>, Error>;
+
+    /// The dead letter with this number.
+    async fn dead_letter(&self, number: u64) -> Result<Option<Buried>, Error>;
+
+    async fn redrive(&self, number: u64, forced: bool) -> Result<Redriven, RedriveError>;
 }

@@ -1,6 +1,6 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
-use crate::adapters::embedded::{Config, Embedded, Everything, FolderError};
+use crate::adapters::embedded::{Config, Embedded, FolderError};
 use crate::domain::LogId;
 use crate::flow::derive;
 use crate::flow::gateway::Gateway;
@@ -67,7 +67,7 @@ impl Node {
             index: embedded.index.clone(),
             clock: Arc::new(SystemClock),
             outcomes: hub.clone(),
-            assignment: Arc::new(Everything),
+            assignment: embedded.assignment()?,
             owned: owned.clone(),
             partitions: embedded.partitions.into(),
             limits: settings.limits(),

@@ -8,6 +8,7 @@ mod durability;
 mod health;
 pub(crate) mod http;
 mod idempotence;
+mod letters;
 mod lists;
 pub(crate) mod server;
 mod surfaces;

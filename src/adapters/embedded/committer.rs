@@ -6,13 +6,14 @@
 
 use super::folder::FolderError;
 use super::frame::{self, FrameKind};
+use super::letters::{self, Redriving};
 use super::logs::{LogCell, Logs, Pending, slot};
 use super::segment::{Location, Writer};
 use super::store::Store;
 use crate::domain::LogId;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::{self, Batch, LogState};
-use crate::ports::topic::{self, Accepted, DeadLetter};
+use crate::ports::topic::{self, Accepted, Buried, DeadLetter};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -28,6 +29,7 @@ pub enum Write {
     Append { batch: Box<Batch>, done: oneshot::Sender<Result<(), journal::Error>> },
     Claim { log: LogId, done: oneshot::Sender<Result<LogState, journal::Error>> },
     DeadLetter { letter: Box<DeadLetter>, done: oneshot::Sender<Result<(), topic::Error>> },
+    Redrive { redriving: Box<Redriving>, done: oneshot::Sender<Result<(), topic::Error>> },
     Stop,
 }
 
@@ -95,6 +97,7 @@ enum Effect {
     Append { log: LogId, state: LogState, locations: Vec<u64>, done: oneshot::Sender<Result<(), journal::Error>> },
     Claim { log: LogId, state: LogState, done: oneshot::Sender<Result<LogState, journal::Error>> },
     DeadLetter { number: u64, letter: Box<DeadLetter>, done: oneshot::Sender<Result<(), topic::Error>> },
+    Redriven { redriving: Box<Redriving>, pending: Pending, done: oneshot::Sender<Result<(), topic::Error>> },
 }
 
 struct Committer {
@@ -150,24 +153,31 @@ impl Committer {
             Write::Commands { commands, done } => self.stage_commands(commands, done),
             Write::Append { batch, done } => self.stage_append(&batch, done),
             Write::Claim { log, done } => self.stage_claim(log, done),
-            Write::DeadLetter { letter, done } => {
-                let bytes = match serde_json::to_vec(&letter) {
-                    Ok(bytes) => bytes,
-                    Err(error) => {
-                        let _ = done.send(Err(topic::Error::Unavailable(error.to_string())));
-                        return false;
-                    }
-                };
-                let number = self.dead_letters;
-                self.dead_letters += 1;
-                self.frame(FrameKind::DeadLetter, |body| {
-                    body.extend_from_slice(&number.to_le_bytes());
-                    body.extend_from_slice(&bytes);
-                });
-                self.effects.push(Effect::DeadLetter { number, letter, done });
-            }
+            Write::DeadLetter { letter, done } => self.stage_letter(letter, done),
+            Write::Redrive { redriving, done } => self.stage_redriving(redriving, done),
         }
         false
+    }
+
+    fn stage_letter(&mut self, letter: Box<DeadLetter>, done: oneshot::Sender<Result<(), topic::Error>>) {
+        let number = self.dead_letters;
+        let bytes = match letters::encode(number, &letter) {
+            Ok(bytes) => bytes,
+            Err(error) => return drop(done.send(Err(topic::Error::Unavailable(error.to_string())))),
+        };
+        self.dead_letters += 1;
+        self.frame(FrameKind::DeadLetter, |body| body.extend_from_slice(&bytes));
+        self.effects.push(Effect::DeadLetter { number, letter, done });
+    }
+
+    fn stage_redriving(&mut self, redriving: Box<Redriving>, done: oneshot::Sender<Result<(), topic::Error>>) {
+        let location = self.here();
+        let next = &mut self.ahead[slot(redriving.log, self.setup.logs.partitions())].next_offset;
+        let offset = *next;
+        *next += 1;
+        self.frame(FrameKind::Redriven, |body| redriving.encode(offset, body));
+        let pending = redriving.pending(offset, location);
+        self.effects.push(Effect::Redriven { redriving, pending, done });
     }
 
     fn stage_commands(&mut self, commands: Vec<Entry>, done: oneshot::Sender<Result<(), topic::Error>>) {
@@ -188,7 +198,7 @@ impl Committer {
                 body.extend_from_slice(&(entry.bytes.len() as u32).to_le_bytes());
                 body.extend_from_slice(&entry.bytes);
                 let bytes = entry.bytes.len();
-                staged.push((entry.log, Pending { offset, command: Ok(entry.command), location, bytes }));
+                staged.push((entry.log, Pending { offset, command: Ok(entry.command), redriven: 0, location, bytes }));
             }
         });
         self.effects.push(Effect::Commands { commands: staged, done });
@@ -283,12 +293,7 @@ impl Committer {
         match effect {
             Effect::Commands { commands, done } => {
                 for (log, pending) in commands {
-                    let cell = logs.cell(log);
-                    let mut inner = cell.inner.lock();
-                    inner.next_offset = pending.offset + 1;
-                    inner.pending.push_back(pending);
-                    drop(inner);
-                    cell.arrived.notify_one();
+                    arrive(logs.cell(log), pending);
                 }
                 let _ = done.send(Ok(()));
             }
@@ -307,12 +312,27 @@ impl Committer {
                 let _ = done.send(Ok(state));
             }
             Effect::DeadLetter { number, letter, done } => {
-                self.setup.store.dead_letters.put(number.to_be_bytes(), *letter);
+                self.setup.store.dead_letters.put(number.to_be_bytes(), Buried { letter: *letter, redriven: 0 });
                 logs.dead_letters.store(number + 1, Ordering::Relaxed);
+                let _ = done.send(Ok(()));
+            }
+            Effect::Redriven { redriving, pending, done } => {
+                let Redriving { number, log, buried, .. } = *redriving;
+                self.setup.store.dead_letters.put(number.to_be_bytes(), buried);
+                arrive(logs.cell(log), pending);
                 let _ = done.send(Ok(()));
             }
         }
     }
+}
+
+/// Shows a synced command to its log's processor.
+fn arrive(cell: &LogCell, pending: Pending) {
+    let mut inner = cell.inner.lock();
+    inner.next_offset = pending.offset + 1;
+    inner.pending.push_back(pending);
+    drop(inner);
+    cell.arrived.notify_one();
 }
 
 fn refuse(effect: Effect, cause: &str) {
@@ -322,7 +342,7 @@ fn refuse(effect: Effect, cause: &str) {
         Effect::Commands { done, .. } => drop(done.send(Err(topic()))),
         Effect::Append { done, .. } => drop(done.send(Err(journal()))),
         Effect::Claim { done, .. } => drop(done.send(Err(journal()))),
-        Effect::DeadLetter { done, .. } => drop(done.send(Err(topic()))),
+        Effect::DeadLetter { done, .. } | Effect::Redriven { done, .. } => drop(done.send(Err(topic()))),
     }
 }
 

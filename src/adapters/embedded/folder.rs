@@ -130,6 +130,10 @@ impl Layout {
         self.root.join("CHECKPOINT")
     }
 
+    pub fn tries(&self) -> PathBuf {
+        self.root.join("TRIES")
+    }
+
     /// Takes the lock.
     ///
     /// # Errors

@@ -25,11 +25,15 @@ pub enum FrameKind {
     Claim = 3,
     /// A dead letter.
     DeadLetter = 4,
+    /// A dead letter that is sent again, and what it carries as an accepted command.
+    Redriven = 5,
 }
 
 impl FrameKind {
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Commands, Self::Records, Self::Claim, Self::DeadLetter].into_iter().find(|kind| *kind as u8 == code)
+        [Self::Commands, Self::Records, Self::Claim, Self::DeadLetter, Self::Redriven]
+            .into_iter()
+            .find(|kind| *kind as u8 == code)
     }
 }
 

@@ -4,7 +4,7 @@
 use super::segment::Location;
 use crate::domain::{Aggregate, LogId};
 use crate::ports::journal::{LogState, Recorded};
-use crate::ports::topic::Accepted;
+use crate::ports::topic::{Accepted, Delivery};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,9 +18,17 @@ const PUBLISHED_MAX: usize = 4096;
 pub struct Pending {
     pub offset: u64,
     pub command: Result<Arc<Accepted>, Box<crate::ports::topic::Unreadable>>,
+    /// How often it was sent again after it had died.
+    pub redriven: u32,
     /// Where its frame stands: the segments cannot be skipped beyond it at the next start.
     pub location: Location,
     pub bytes: usize,
+}
+
+impl Pending {
+    pub fn delivery(&self) -> Delivery {
+        Delivery { offset: self.offset, command: self.command.clone(), redriven: self.redriven }
+    }
 }
 
 /// One log in memory.

@@ -8,6 +8,7 @@
 //! wal/          segments: accepted commands, records, claims and dead letters, in the order in which they were synced
 //! derived/      heads, edges, rows, outcomes, locations: an ordered store that can be thrown away and built again
 //! CHECKPOINT    up to where `derived/` is complete, and from where the segments must be read at the next start
+//! TRIES         while a node works: how often commands ended the process
 //! ```
 //!
 //! One thread, the committer, writes everything that waits in arrival order and syncs once for all of it: an effect can
@@ -28,6 +29,7 @@ mod folder;
 mod frame;
 mod index;
 mod journal;
+mod letters;
 mod logs;
 mod outcomes;
 mod overlay;
@@ -44,7 +46,7 @@ pub use folder::{FolderError, Layout};
 
 use crate::domain::{Aggregate, LogId};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Settings of the engine; see `agentverse config --explain` for the defaults and bounds.
@@ -75,6 +77,9 @@ pub struct Embedded {
     store: Arc<store::Store>,
     checkpointer: Arc<checkpoint::Checkpointer>,
     committer: Option<committer::Running>,
+    layout: Layout,
+    /// Where a node works on the folder.
+    everything: OnceLock<Arc<Everything>>,
     _lock: folder::Lock,
 }
 
@@ -109,7 +114,7 @@ impl Embedded {
             config,
         ));
         let checkpointer = Arc::new(checkpoint::Checkpointer::new(
-            layout,
+            layout.clone(),
             store.clone(),
             logs.clone(),
             index.clone(),
@@ -126,8 +131,22 @@ impl Embedded {
             store,
             checkpointer,
             committer: Some(committer),
+            layout,
+            everything: OnceLock::new(),
             _lock: lock,
         })
+    }
+
+    /// The assignment of a node that works on the folder, until [`Self::close`].
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn assignment(&self) -> Result<Arc<Everything>, FolderError> {
+        if let Some(everything) = self.everything.get() {
+            return Ok(everything.clone());
+        }
+        let everything = Arc::new(Everything::begin(&self.layout)?);
+        Ok(self.everything.get_or_init(|| everything).clone())
     }
 
     /// Every log of the folder.
@@ -148,7 +167,8 @@ impl Embedded {
         if let Some(committer) = self.committer.take() {
             committer.stop();
         }
-        self.checkpointer.run_once()
+        self.checkpointer.run_once()?;
+        self.everything.get().map_or(Ok(()), |everything| everything.end())
     }
 }
 

@@ -4,13 +4,14 @@ use super::checkpoint::Checkpoint;
 use super::command;
 use super::folder::{FolderError, Layout, sync_directory};
 use super::frame::{self, Frame, FrameError, FrameKind};
+use super::letters;
 use super::logs::{LogInner, Logs, Pending, count, slot};
 use super::segment::{self, HEADER_BYTES, Location, Writer, path_of};
 use super::store::{Store, slots};
 use crate::domain::record::{CHAIN_START, Cursor, RecordError};
 use crate::domain::{Aggregate, LogId};
 use crate::ports::journal::LogState;
-use crate::ports::topic::DeadLetter;
+use crate::ports::topic::Buried;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
@@ -186,15 +187,30 @@ impl Scan {
                 Ok(())
             }
             FrameKind::DeadLetter => {
-                let mut body = Cursor(frame.body);
-                let number = body.u64("number")?;
-                let letter: DeadLetter =
-                    serde_json::from_slice(body.0).map_err(|_| RecordError::Unknown("dead letter"))?;
-                store.dead_letters.put(number.to_be_bytes(), letter);
+                let (number, letter) = letters::decode(frame.body)?;
+                store.dead_letters.put(number.to_be_bytes(), Buried { letter, redriven: 0 });
                 self.dead_letters = self.dead_letters.max(number + 1);
                 Ok(())
             }
+            FrameKind::Redriven => self.redriven(store, frame.body, location),
         }
+    }
+
+    /// A letter that was sent again: its mark, and the command.
+    fn redriven(&mut self, store: &Store, body: &[u8], location: Location) -> Result<(), RecordError> {
+        let mut body = Cursor(body);
+        let mark = letters::read_mark(&mut body)?;
+        let log = read_log(&mut body)?;
+        let offset = body.u64("offset")?;
+        let missing = || RecordError::Unknown("number: there is no such dead letter");
+        let letter = store.dead_letters.get(&mark.number.to_be_bytes()).map_err(|_| missing())?.ok_or_else(missing)?;
+        store.dead_letters.put(mark.number.to_be_bytes(), Buried { redriven: mark.redriven, ..letter });
+        let inner = self.inner(log)?;
+        inner.next_offset = inner.next_offset.max(offset + 1);
+        if offset >= inner.state.consumed {
+            inner.pending.push_back(letters::pending(body.0, offset, mark.attempts, location));
+        }
+        Ok(())
     }
 
     fn inner(&mut self, log: LogId) -> Result<&mut LogInner, RecordError> {
@@ -213,7 +229,7 @@ impl Scan {
             inner.next_offset = inner.next_offset.max(offset + 1);
             if offset >= inner.state.consumed {
                 let command = command::decode(bytes).map(Arc::new);
-                inner.pending.push_back(Pending { offset, command, location, bytes: length });
+                inner.pending.push_back(Pending { offset, command, redriven: 0, location, bytes: length });
             }
         }
         Ok(())

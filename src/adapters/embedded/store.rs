@@ -6,7 +6,7 @@ use super::overlay::{Overlay, decode, write_sorted};
 use super::{Config, logs};
 use crate::domain::{Aggregate, LogId, StreamId, TenantId};
 use crate::ports::index::{Head, Known};
-use crate::ports::topic::DeadLetter;
+use crate::ports::topic::Buried;
 use crate::ports::views::RowData;
 use fjall::compaction::Fifo;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -45,7 +45,7 @@ pub struct Store {
     pub known: Overlay<49, Known>,
     pub outcomes: Outcomes,
     pub rows: Overlay<33, RowData>,
-    pub dead_letters: Overlay<8, DeadLetter>,
+    pub dead_letters: Overlay<8, Buried>,
 }
 
 impl Store {

@@ -3,11 +3,12 @@
 use super::command;
 use super::committer::{Entry, Write};
 use super::journal::EmbeddedJournal;
-use super::logs::Logs;
+use super::letters::Redriving;
+use super::logs::{Logs, Pending};
 use super::{Config, store::Store};
 use crate::domain::LogId;
 use crate::ports::journal::Recorded;
-use crate::ports::topic::{Accepted, DeadLetter, Delivery, Error, Lane, Topics};
+use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Error, Lane, RedriveError, Redriven, Topics};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,6 +26,8 @@ pub struct EmbeddedTopics {
     store: Arc<Store>,
     waiting_max: usize,
     waiting_bytes_max: usize,
+    /// Held while a letter is sent again, so that nobody sees it as it was before.
+    redriving: tokio::sync::Mutex<()>,
 }
 
 impl EmbeddedTopics {
@@ -43,6 +46,7 @@ impl EmbeddedTopics {
             store,
             waiting_max: config.accepted_waiting_max,
             waiting_bytes_max: config.accepted_waiting_bytes_max,
+            redriving: tokio::sync::Mutex::default(),
         }
     }
 
@@ -105,13 +109,7 @@ impl Topics for EmbeddedTopics {
                 let first = inner.pending.front().map_or(from, |pending| pending.offset);
                 let skip = from.saturating_sub(first) as usize;
                 if skip < inner.pending.len() {
-                    return Ok(inner
-                        .pending
-                        .iter()
-                        .skip(skip)
-                        .take(records_max)
-                        .map(|pending| Delivery { offset: pending.offset, command: pending.command.clone() })
-                        .collect());
+                    return Ok(inner.pending.iter().skip(skip).take(records_max).map(Pending::delivery).collect());
                 }
             }
             // A permit that was left while nobody waited is taken at once: nothing is missed.
@@ -154,10 +152,36 @@ impl Topics for EmbeddedTopics {
         answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, DeadLetter)>, Error> {
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, Buried)>, Error> {
         let letters = self.store.dead_letters.scan(&from.to_be_bytes(), None, letters_max);
         let letters = letters.map_err(|error| Error::Unavailable(error.to_string()))?;
         Ok(letters.into_iter().map(|(key, letter)| (u64::from_be_bytes(key), letter)).collect())
+    }
+
+    async fn dead_letter(&self, number: u64) -> Result<Option<Buried>, Error> {
+        self.store.dead_letters.get(&number.to_be_bytes()).map_err(|error| Error::Unavailable(error.to_string()))
+    }
+
+    async fn redrive(&self, number: u64, forced: bool) -> Result<Redriven, RedriveError> {
+        let _one_at_a_time = self.redriving.lock().await;
+        let buried = self.dead_letter(number).await?.ok_or(RedriveError::Unknown(number))?;
+        let redriven = buried.redrive(number, forced)?;
+        if redriven.log.partition >= self.logs.partitions() {
+            let why = "it came by a partition that this folder does not have; send the command anew";
+            return Err(RedriveError::Refused { number, why });
+        }
+        let redriving = Box::new(Redriving::new(&redriven, buried));
+        let bytes = redriving.bytes.len();
+        self.admit(1, bytes, Lane::System)?;
+        let (done, answer) = oneshot::channel();
+        let result = match self.inbox.send(Write::Redrive { redriving, done }) {
+            Err(_) => Err(stopped()),
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())),
+        };
+        if result.is_err() {
+            self.release(1, bytes);
+        }
+        Ok(result.map(|()| redriven)?)
     }
 }
 

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 /// Marks a record that was sent on to its partition, with where it came from. It is sent on once.
 pub const FORWARDED: &str = "ce_forwardedfrom";
+pub const SUBJECT: &str = "ce_subject";
 const ID: &str = "ce_id";
 
 /// Makes the record of a command.
@@ -50,7 +51,7 @@ pub fn headers(envelope: &Envelope, command: &str) -> Writer {
     headers.text(ID, &envelope.command_id.to_string());
     headers.text("ce_source", &envelope.source);
     headers.text("ce_type", &format!("{aggregate}.{command}"));
-    headers.text("ce_subject", &envelope.stream.id.to_string());
+    headers.text(SUBJECT, &envelope.stream.id.to_string());
     headers.text("ce_tenantid", &envelope.stream.tenant.to_string());
     headers.optional("ce_correlationid", envelope.correlation.as_deref());
     headers.optional("ce_causationid", envelope.causation.as_deref());
@@ -161,9 +162,7 @@ fn read(
     value: Value<'_>,
 ) -> Result<Submission, Problem> {
     if attributes.subject.is_none() {
-        // The key names the stream as well as the subject does.
-        let key = raw.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-        attributes.subject = key.filter(|key| Uuid::try_parse(key).is_ok()).map(|key| Cow::Owned(key.to_owned()));
+        attributes.subject = stream_of_key(raw).map(|key| Cow::Owned(key.to_owned()));
     }
     if attributes.source.as_deref() == Some(SYSTEM_SOURCE) {
         return system(raw, log, attributes, value);
@@ -186,6 +185,12 @@ fn read(
         },
     };
     item.map_err(|refused| refused.problem)
+}
+
+/// The key names the stream as well as the subject does.
+pub fn stream_of_key(raw: &Raw) -> Option<&str> {
+    let key = raw.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+    key.filter(|key| Uuid::try_parse(key).is_ok())
 }
 
 /// The id of a record that came without: the same each time it is read.

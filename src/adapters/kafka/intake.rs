@@ -8,7 +8,8 @@
 //! command id makes the second one a repetition.
 
 use super::Shared;
-use super::command::{self, Decoded, FORWARDED};
+use super::command::{self, Decoded, FORWARDED, SUBJECT};
+use super::letters;
 use super::partition::{Fault, Partition, Raw};
 use crate::domain::LogId;
 use crate::metrics::handles;
@@ -148,7 +149,8 @@ async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Deliv
             let stream = accepted.envelope.stream;
             let home = stream.log(shared.config.partitions).partition;
             if home == log.partition {
-                return Ok(Some(Delivery { offset: raw.offset, command: Ok(Arc::new(*accepted)) }));
+                let (command, redriven) = (Ok(Arc::new(*accepted)), letters::attempts(raw));
+                return Ok(Some(Delivery { offset: raw.offset, command, redriven }));
             }
             match raw.headers.text(FORWARDED) {
                 None => {
@@ -163,6 +165,14 @@ async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Deliv
             }
         }
     };
-    let unreadable = Unreadable { bytes: raw.value.clone(), headers: raw.headers.to_texts(), cause };
-    Ok(Some(Delivery { offset: raw.offset, command: Err(Box::new(unreadable)) }))
+    let mut headers = raw.headers.to_texts();
+    if raw.headers.get(SUBJECT).is_none()
+        && let Some(stream) = command::stream_of_key(raw)
+    {
+        // A letter keeps no key, and this one names the stream.
+        headers.push((SUBJECT.to_owned(), stream.to_owned()));
+    }
+    let unreadable = Unreadable { bytes: raw.value.clone(), headers, cause };
+    let redriven = letters::attempts(raw);
+    Ok(Some(Delivery { offset: raw.offset, command: Err(Box::new(unreadable)), redriven }))
 }

@@ -3,7 +3,8 @@
 //! The group only says whose turn it is. Records are read by position elsewhere, so the member's own partitions are
 //! paused as soon as they are assigned and nothing is fetched through it. It hands out and takes back cooperatively:
 //! what does not move goes on undisturbed. What it commits shows the lag and is what an assignment is confirmed by; a
-//! successor starts at the log's own `consumed`.
+//! successor starts at the log's own `consumed`. The metadata beside a committed offset says how many tries that began
+//! there ended their process (`attempts=2`): it goes when the offset moves on.
 
 use super::client::{Link, words};
 use crate::domain::{Aggregate, LogId};
@@ -39,6 +40,8 @@ pub enum Error {
 
 /// How long one look for news from the group takes.
 const LOOK: Duration = Duration::from_millis(100);
+/// Goes before the count of tries in the metadata of an offset.
+const TRIES: &str = "attempts=";
 /// Between two commits of what was consumed.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ pub struct Membership {
     consumer: Arc<BaseConsumer<Member>>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// How long the group's coordinator may take to say what is committed.
+    timeout: Duration,
 }
 
 /// What the group's callbacks work with.
@@ -63,6 +68,8 @@ struct Member {
 struct Consumed {
     offset: u64,
     committed: u64,
+    /// Tries that began at `offset`.
+    tries: u32,
 }
 
 impl Membership {
@@ -105,7 +112,7 @@ impl Membership {
                 move || attend(&consumer, &stop)
             })
             .map_err(|source| Error::Thread { group: group.to_owned(), source })?;
-        Ok(Arc::new(Self { consumer, stop, thread: Mutex::new(Some(thread)) }))
+        Ok(Arc::new(Self { consumer, stop, thread: Mutex::new(Some(thread)), timeout: link.request_timeout }))
     }
 
     /// The logs that are this process's now.
@@ -173,7 +180,11 @@ fn commit(consumer: &BaseConsumer<Member>, logs: Option<&[LogId]>, mode: CommitM
                     continue;
                 };
                 let offset = Offset::Offset(i64::try_from(at.offset).unwrap_or(i64::MAX));
-                if list.add_partition_offset(topic, i32::from(log.partition), offset).is_ok() {
+                let mut place = list.add_partition(topic, i32::from(log.partition));
+                if place.set_offset(offset).is_ok() {
+                    if at.tries > 0 {
+                        place.set_metadata(format!("{TRIES}{}", at.tries));
+                    }
                     at.committed = at.offset;
                 }
             }
@@ -191,7 +202,35 @@ fn commit(consumer: &BaseConsumer<Member>, logs: Option<&[LogId]>, mode: CommitM
     }
 }
 
+/// What is committed of a log; asked of the group where nothing is known here yet.
+fn look_up(consumer: &BaseConsumer<Member>, log: LogId, timeout: Duration) -> Consumed {
+    let member = consumer.context();
+    if let Some(at) = member.consumed.lock().get(&log) {
+        return *at;
+    }
+    let committed = member.committed(consumer, log, timeout).unwrap_or_default();
+    *member.consumed.lock().entry(log).or_insert(committed)
+}
+
 impl Member {
+    fn committed(&self, consumer: &BaseConsumer<Self>, log: LogId, timeout: Duration) -> Option<Consumed> {
+        let (topic, _) = self.topics.iter().find(|(_, aggregate)| *aggregate == log.aggregate)?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition(topic, i32::from(log.partition));
+        let committed = match consumer.committed_offsets(list, timeout) {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::warn!(%log, error = words(&error), "the group does not say what is committed");
+                return None;
+            }
+        };
+        let place = committed.find_partition(topic, i32::from(log.partition))?;
+        let Offset::Offset(offset) = place.offset() else { return None };
+        let offset = u64::try_from(offset).ok()?;
+        let tries = place.metadata().strip_prefix(TRIES).and_then(|tries| tries.parse().ok()).unwrap_or(0);
+        Some(Consumed { offset, committed: offset, tries })
+    }
+
     fn logs(&self, list: &TopicPartitionList) -> Vec<LogId> {
         let elements = list.elements();
         let logs = elements.iter().filter_map(|element| {
@@ -251,9 +290,11 @@ impl Assignment for Membership {
         if !self.consumer.context().mine.lock().contains(&log) {
             return false;
         }
-        self.consumer.context().consumed.lock().entry(log).or_default();
-        let consumer = self.consumer.clone();
-        let committed = tokio::task::spawn_blocking(move || commit(&consumer, Some(&[log]), CommitMode::Sync));
+        let (consumer, timeout) = (self.consumer.clone(), self.timeout);
+        let committed = tokio::task::spawn_blocking(move || {
+            look_up(&consumer, log, timeout);
+            commit(&consumer, Some(&[log]), CommitMode::Sync)
+        });
         // Asked again: the group may have spoken while the commit was under way.
         committed.await.unwrap_or(false) && self.consumer.context().mine.lock().contains(&log)
     }
@@ -261,6 +302,27 @@ impl Assignment for Membership {
     fn consumed(&self, log: LogId, offset: u64) {
         let mut consumed = self.consumer.context().consumed.lock();
         let at = consumed.entry(log).or_default();
-        at.offset = at.offset.max(offset);
+        if offset > at.offset {
+            *at = Consumed { offset, tries: 0, ..*at };
+        }
+    }
+
+    async fn tried(&self, log: LogId, offset: u64) -> u32 {
+        let (consumer, timeout) = (self.consumer.clone(), self.timeout);
+        let looked_up = tokio::task::spawn_blocking(move || look_up(&consumer, log, timeout));
+        looked_up.await.ok().filter(|at| at.offset == offset).map_or(0, |at| at.tries)
+    }
+
+    async fn note(&self, log: LogId, offset: u64, tries: u32) {
+        {
+            let mut consumed = self.consumer.context().consumed.lock();
+            let at = consumed.entry(log).or_default();
+            (at.offset, at.tries) = (offset, tries);
+        }
+        let consumer = self.consumer.clone();
+        let noted = tokio::task::spawn_blocking(move || commit(&consumer, Some(&[log]), CommitMode::Sync));
+        if !noted.await.unwrap_or(false) {
+            tracing::warn!(%log, "the try of a batch could not be noted");
+        }
     }
 }

@@ -43,7 +43,7 @@ use crate::adapters::registry::Framing;
 use crate::domain::{Aggregate, LogId, Partitions};
 use crate::ports::Journal;
 use crate::ports::journal::Recorded;
-use crate::ports::topic::{Accepted, DeadLetter, Delivery, Error, Lane, Topics};
+use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Error, Lane, RedriveError, Redriven, Topics};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +198,15 @@ impl Topics for KafkaTopics {
         letters::bury(&self.shared, &letter).await
     }
 
-    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, DeadLetter)>, Error> {
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, Buried)>, Error> {
         letters::read(&self.shared, from, letters_max).await
+    }
+
+    async fn dead_letter(&self, number: u64) -> Result<Option<Buried>, Error> {
+        letters::one(&self.shared, number).await
+    }
+
+    async fn redrive(&self, number: u64, forced: bool) -> Result<Redriven, RedriveError> {
+        letters::redrive(&self.shared, number, forced).await
     }
 }

@@ -1,6 +1,7 @@
 //! The adapter against a real broker: the port's suite, and what Kafka alone can do to it. `AGENTVERSE_TEST_KAFKA` names
 //! the broker (`host:port`); where it is not set these tests say that they did not run.
 
+mod attempts;
 mod commands;
 mod events;
 mod records;

@@ -39,6 +39,7 @@ fn schemas() -> Map<String, Value> {
         ("HistoryEntry", history_entry()),
         ("HistoryPage", page("HistoryEntry")),
         ("DeadLetter", dead_letter()),
+        ("Redriven", redriven()),
         ("DeadLetterPage", page("DeadLetter")),
         ("Heartbeat", heartbeat()),
         ("Explanation", json!({ "type": "object", "description": "The parts of the score, and what was weighed." })),
@@ -177,9 +178,9 @@ fn history_entry() -> Value {
 fn dead_letter() -> Value {
     json!({
         "type": "object",
-        "required": ["number", "code", "cause", "buried_at", "bytes_base64"],
+        "required": ["number", "code", "cause", "buried_at", "attempts", "redriven", "bytes_base64"],
         "properties": {
-            "number": { "type": "integer" },
+            "number": { "type": "integer", "minimum": 0, "description": "Names the letter for as long as it is kept." },
             "topic": { "type": "string" },
             "partition": { "type": "integer" },
             "offset": { "type": "integer" },
@@ -188,8 +189,22 @@ fn dead_letter() -> Value {
             "code": { "type": "string" },
             "cause": { "type": "string" },
             "buried_at": { "type": "string", "format": "date-time" },
+            "attempts": { "type": "integer", "minimum": 0, "description": "How often it had been sent again when it died this time." },
+            "redriven": { "type": "integer", "minimum": 0, "description": "How often this letter was sent again since." },
             "headers": { "type": "object", "additionalProperties": { "type": "string" } },
             "bytes_base64": { "type": "string", "contentEncoding": "base64" },
+        },
+    })
+}
+
+fn redriven() -> Value {
+    json!({
+        "type": "object",
+        "required": ["number", "partition", "attempts"],
+        "properties": {
+            "number": { "type": "integer", "minimum": 0 },
+            "partition": { "type": "integer", "description": "Of the topic by which it came." },
+            "attempts": { "type": "integer", "minimum": 1, "description": "How often the command was sent again, with this time." },
         },
     })
 }

@@ -51,6 +51,9 @@ fn path_id(route: &Route) -> Value {
             json!({ "type": "string" }),
             "The command's id: the UUID of its answer, or the text that it was sent with.",
         ),
+        Endpoint::DeadLetter | Endpoint::Redrive => {
+            (json!({ "type": "integer", "minimum": 0 }), "The letter's number.")
+        }
         _ => (json!({ "type": "string", "format": "uuid" }), "The resource's id."),
     };
     json!({ "name": "id", "in": "path", "required": true, "schema": schema, "description": description })

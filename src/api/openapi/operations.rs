@@ -95,11 +95,16 @@ pub fn operation(route: &Route) -> Value {
         }
         Endpoint::Outcome => outcome(),
         Endpoint::DeadLetters => {
-            let summary = "The tenant's commands that ended without being decided, oldest first.";
+            let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
             let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
             operation.shared_parameters.extend(["Limit", "Cursor"]);
             operation
         }
+        Endpoint::DeadLetter => {
+            let summary = "One command that ended without being decided.";
+            Operation::reading("get-dead-letter", "commands", summary, "DeadLetter")
+        }
+        Endpoint::Redrive => redrive(),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
         Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
         Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
@@ -241,6 +246,19 @@ fn outcome() -> Operation {
         "name": "source", "in": "query", "required": false, "schema": { "type": "string", "default": "unnamed" },
         "description": "The source that a command was sent with, where the id in the path is not its UUID.",
     })];
+    operation
+}
+
+fn redrive() -> Operation {
+    let summary = "Sends a dead letter again, as it stands. A command that was decided meanwhile is not decided twice.";
+    let mut operation = Operation::reading("redrive-dead-letter", "commands", summary, "Redriven");
+    operation.own_parameters = vec![json!({
+        "name": "force", "in": "query", "required": false, "schema": { "type": "boolean", "default": false },
+        "description": "Send it even if it was sent again before.",
+    })];
+    operation.answers =
+        vec![(202, described("Sent; its outcome tells what became of it.", reference("Redriven"), None))];
+    operation.problems.push(409);
     operation
 }
 

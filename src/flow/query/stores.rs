@@ -3,7 +3,7 @@
 use crate::domain::{Aggregate, LogId, StreamId, TenantId};
 use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
 use crate::ports::journal::{Batch, LogState, Recorded};
-use crate::ports::topic::{Accepted, DeadLetter, Delivery, Lane};
+use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Lane, RedriveError, Redriven};
 use crate::ports::views::ViewRow;
 use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub struct Stores {
     pub rows: BTreeMap<(TenantId, Uuid), ViewRow>,
     pub records: Vec<Recorded>,
-    pub letters: Vec<DeadLetter>,
+    pub letters: Vec<Buried>,
     /// The projector's mark.
     pub applied_to: AtomicU64,
 }
@@ -118,8 +118,14 @@ impl Topics for Stores {
     async fn bury(&self, _: DeadLetter) -> Result<(), topic::Error> {
         unreachable!()
     }
-    async fn dead_letters(&self, from: u64, max: usize) -> Result<Vec<(u64, DeadLetter)>, topic::Error> {
+    async fn dead_letters(&self, from: u64, max: usize) -> Result<Vec<(u64, Buried)>, topic::Error> {
         Ok((0..).zip(self.letters.iter().cloned()).skip(from as usize).take(max).collect())
+    }
+    async fn dead_letter(&self, number: u64) -> Result<Option<Buried>, topic::Error> {
+        Ok(self.letters.get(number as usize).cloned())
+    }
+    async fn redrive(&self, number: u64, forced: bool) -> Result<Redriven, RedriveError> {
+        self.letters.get(number as usize).ok_or(RedriveError::Unknown(number))?.redrive(number, forced)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::domain::record::{CHAIN_START, Record};
 use crate::domain::{Aggregate, Envelope, agent};
 use crate::flow::query::stores::{Stores, query};
 use crate::ports::journal::Recorded;
-use crate::ports::topic::DeadLetter;
+use crate::ports::topic::{Buried, DeadLetter, RedriveError};
 use crate::ports::views::RowData;
 
 const A: TenantId = TenantId(Uuid::from_u128(0xa));
@@ -146,24 +146,7 @@ async fn an_outcome_is_read_from_its_record_and_by_its_tenant_alone() {
 
 #[tokio::test]
 async fn dead_letters_are_shown_to_their_tenant_and_tell_the_outcome() {
-    let letter = |stream: Option<StreamId>, id: u128| DeadLetter {
-        topic: "t".into(),
-        partition: 0,
-        offset: 0,
-        command_id: Some(Uuid::from_u128(id)),
-        stream,
-        code: "poisonous".into(),
-        cause: "it kills".into(),
-        buried_at: 0,
-        headers: Vec::new(),
-        bytes: vec![1],
-    };
-    let letters = vec![
-        letter(Some(agent_of(A, 1)), 1),
-        letter(None, 2),
-        letter(Some(agent_of(B, 1)), 3),
-        letter(Some(agent_of(A, 2)), 4),
-    ];
+    let letters = letters();
     let query = query(Stores { letters, ..Stores::default() });
     let first = query.dead_letters(A, 0, 1).await.unwrap();
     assert_eq!((first.letters[0].0, first.next), (0, Some(3)));
@@ -174,4 +157,56 @@ async fn dead_letters_are_shown_to_their_tenant_and_tell_the_outcome() {
     let (stream, outcome) = query.outcome(A, Uuid::from_u128(4)).await.unwrap().unwrap();
     assert_eq!((stream, outcome.kind, outcome.version), (agent_of(A, 2), OutcomeKind::DeadLettered, None));
     assert_eq!(query.outcome(A, Uuid::from_u128(3)).await.unwrap(), None);
+}
+
+fn letters() -> Vec<Buried> {
+    let letter = |stream: Option<StreamId>, id: u128| {
+        let letter = DeadLetter {
+            topic: "agentverse.agent.commands.v1".into(),
+            partition: 0,
+            offset: 0,
+            command_id: stream.map(|_| Uuid::from_u128(id)),
+            stream,
+            code: "poisonous".into(),
+            cause: "it kills".into(),
+            buried_at: 0,
+            attempts: 0,
+            headers: Vec::new(),
+            bytes: vec![0xc3, 1, 0, 0, 0, 0, 0, 0, 0, 0],
+        };
+        Buried { letter, redriven: 0 }
+    };
+    vec![
+        letter(Some(agent_of(A, 1)), 1),
+        letter(None, 2),
+        letter(Some(agent_of(B, 1)), 3),
+        letter(Some(agent_of(A, 2)), 4),
+    ]
+}
+
+#[tokio::test]
+async fn a_letter_is_shown_and_sent_again_for_its_own_tenant_alone() {
+    let query = query(Stores { letters: letters(), ..Stores::default() });
+    assert!(query.dead_letter(A, 0).await.unwrap().is_some());
+    assert_eq!(query.redrive(A, 0, false).await.unwrap().attempts, 1);
+    for (tenant, number) in [(B, 0), (A, 1), (A, 2), (A, 9)] {
+        assert!(query.dead_letter(tenant, number).await.unwrap().is_none());
+        let refused = query.redrive(tenant, number, true).await.unwrap_err();
+        assert!(matches!(refused, RedriveError::Unknown(_)), "{refused}");
+    }
+    assert!(query.dead_letter(TenantId::SHARED, 1).await.unwrap().is_some(), "what is nobody's is the keeper's");
+}
+
+#[tokio::test]
+async fn a_command_that_was_sent_again_has_no_outcome_until_it_has_one() {
+    let mut again = letters();
+    again[0].redriven = 1;
+    let died_twice = Buried { redriven: 0, ..again[0].clone() };
+    let outcome = async |letters| {
+        let query = query(Stores { letters, ..Stores::default() });
+        query.outcome(A, Uuid::from_u128(1)).await.unwrap().map(|(_, outcome)| outcome.kind)
+    };
+    assert_eq!(outcome(again.clone()).await, None);
+    again.push(died_twice);
+    assert_eq!(outcome(again).await, Some(OutcomeKind::DeadLettered));
 }

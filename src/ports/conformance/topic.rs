@@ -1,7 +1,8 @@
 //! The suite of the port `topic`.
 
 use super::{Author, Ports, Rig, assert_positions, command, stream};
-use crate::ports::topic::{DeadLetter, Delivery, Error, Lane};
+use crate::ports::letter::POISONOUS;
+use crate::ports::topic::{Buried, DeadLetter, Delivery, Error, Lane, Place, RedriveError};
 use std::time::Duration;
 
 /// Long enough for anything that comes at all.
@@ -15,7 +16,8 @@ pub async fn suite(rig: &mut impl Rig) {
     consumed_commands_stay_consumed(rig).await;
     only_outsiders_are_refused(rig).await;
     followers_see_every_published_record(rig).await;
-    dead_letters_keep_their_bytes(rig).await;
+    dead_letters_keep_their_bytes_and_their_numbers(rig).await;
+    dead_letters_are_sent_again(rig).await;
 }
 
 async fn poll(ports: &Ports, number: u128, from: u64) -> Vec<Delivery> {
@@ -113,8 +115,8 @@ async fn followers_see_every_published_record(rig: &mut impl Rig) {
     assert!(nothing.is_err(), "nothing is shown that was not published");
 }
 
-async fn dead_letters_keep_their_bytes(rig: &mut impl Rig) {
-    let letter = |code: &str| DeadLetter {
+fn letter(code: &str) -> DeadLetter {
+    DeadLetter {
         topic: "agentverse.tenant.commands.v1".into(),
         partition: 3,
         offset: 4,
@@ -123,14 +125,86 @@ async fn dead_letters_keep_their_bytes(rig: &mut impl Rig) {
         code: code.into(),
         cause: "a test".into(),
         buried_at: 5,
+        attempts: 2,
         headers: vec![("ce_id".into(), "x".into())],
         bytes: vec![0, 159, 146, 150],
-    };
+    }
+}
+
+async fn dead_letters_keep_their_bytes_and_their_numbers(rig: &mut impl Rig) {
     let ports = rig.ports();
-    ports.topics.bury(letter("unreadable")).await.expect("buried");
-    ports.topics.bury(letter("id_reused")).await.expect("buried");
+    let letters = ["unreadable", "id_reused", "poisonous"].map(letter);
+    for letter in letters.clone() {
+        ports.topics.bury(letter).await.expect("buried");
+    }
+    let before = ports.topics.dead_letters(0, 10).await.expect("read");
     drop(ports);
     rig.crash();
-    let found = rig.ports().topics.dead_letters(0, 10).await.expect("read");
-    assert_eq!(found, [(0, letter("unreadable")), (1, letter("id_reused"))]);
+    let topics = rig.ports().topics;
+    let found = topics.dead_letters(0, 10).await.expect("read");
+    assert_eq!(found, before, "a letter keeps its number");
+    assert!(found.is_sorted_by(|(one, _), (next, _)| one < next), "{found:?}");
+    let expected = letters.map(|letter| Buried { letter, redriven: 0 });
+    assert_eq!(found.iter().map(|(_, buried)| buried).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    let (second, last) = (found[1].0, found[2].0);
+    assert_eq!(topics.dead_letters(second, 1).await.expect("read"), found[1..2], "a page begins at a number");
+    assert_eq!(topics.dead_letters(second + 1, 10).await.expect("read"), found[2..], "or at the one after it");
+    assert_eq!(topics.dead_letters(last + 1, 10).await.expect("read"), []);
+    assert_eq!(topics.dead_letter(second).await.expect("read"), Some(expected[1].clone()));
+    assert_eq!(topics.dead_letter(last + 1_000).await.expect("read"), None);
+}
+
+/// Buries a letter and gives the number that it got, the one that was not there before.
+async fn bury(ports: &Ports, letter: DeadLetter) -> u64 {
+    let numbers = async || {
+        let letters = ports.topics.dead_letters(0, 100).await.expect("read");
+        letters.into_iter().map(|(number, _)| number).collect::<Vec<_>>()
+    };
+    let before = numbers().await;
+    ports.topics.bury(letter).await.expect("buried");
+    let after = numbers().await;
+    *after.iter().find(|number| !before.contains(number)).expect("a new one")
+}
+
+async fn dead_letters_are_sent_again(rig: &mut impl Rig) {
+    let ports = rig.ports();
+    let (number, log) = (917, stream(917).log(ports.partitions));
+    let sent = command(stream(number), 917);
+    ports.topics.produce(vec![sent.clone()], Lane::System).await.expect("produced");
+    let first = poll(&ports, number, 0).await.last().expect("one").clone();
+    assert_eq!(first.redriven, 0);
+    let place = Place { log, offset: first.offset, redriven: 0 };
+    let poisonous = bury(&ports, DeadLetter::of(place, &sent, POISONOUS, "it kills", 6)).await;
+    let junk = DeadLetter { partition: log.partition, stream: None, ..letter("unreadable") };
+    let unreadable = bury(&ports, junk.clone()).await;
+    let topics = ports.topics.clone();
+    let redriven = topics.redrive(poisonous, false).await.expect("sent again");
+    assert_eq!((redriven.number, redriven.log, redriven.attempts), (poisonous, log, 1));
+    assert_eq!(topics.redrive(unreadable, false).await.expect("sent again").attempts, junk.attempts + 1);
+    let again = topics.redrive(poisonous, false).await;
+    assert!(matches!(again, Err(RedriveError::Again { redriven: 1, .. })), "{again:?}");
+    topics.redrive(poisonous, true).await.expect("forced");
+    for letter in [letter("id_reused"), DeadLetter { bytes: Vec::new(), ..junk.clone() }] {
+        let unfit = bury(&ports, letter).await;
+        let refused = topics.redrive(unfit, true).await;
+        assert!(matches!(refused, Err(RedriveError::Refused { .. })), "{refused:?}");
+    }
+    let unknown = topics.redrive(unreadable + 100_000, true).await;
+    assert!(matches!(unknown, Err(RedriveError::Unknown(_))), "{unknown:?}");
+    drop((ports, topics));
+    rig.crash();
+    let ports = rig.ports();
+    let marks = async |number| ports.topics.dead_letter(number).await.expect("read").expect("kept").redriven;
+    assert_eq!((marks(poisonous).await, marks(unreadable).await), (2, 1), "what was sent again is remembered");
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        found.extend(poll(&ports, number, first.offset + 1 + found.len() as u64).await);
+    }
+    let [once, unread, twice] = &found[..] else { panic!("three were sent again: {found:?}") };
+    for delivery in [once, twice] {
+        let command = delivery.command.as_ref().expect("readable");
+        assert_eq!((&command.envelope, &command.command), (&sent.envelope, &sent.command));
+        assert_eq!((command.digest, delivery.redriven), (sent.digest, 1));
+    }
+    assert_eq!((&unread.command.as_ref().expect_err("unreadable").bytes, unread.redriven), (&junk.bytes, 3));
 }

@@ -99,4 +99,17 @@ impl Assignment for Later {
             assignment.consumed(log, offset);
         }
     }
+
+    async fn tried(&self, log: LogId, offset: u64) -> u32 {
+        match self.0.get() {
+            Some(assignment) => assignment.tried(log, offset).await,
+            None => 0,
+        }
+    }
+
+    async fn note(&self, log: LogId, offset: u64, tries: u32) {
+        if let Some(assignment) = self.0.get() {
+            assignment.note(log, offset, tries).await;
+        }
+    }
 }

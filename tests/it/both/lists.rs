@@ -193,4 +193,10 @@ pub fn outcomes_and_dead_letters(pair: &mut Pair) {
     pair.ask(200, &Ask::get("/v1/dead-letters").tenant(Some(SHARED)));
     pair.ask(400, &Ask::get("/v1/dead-letters?cursor=x"));
     pair.ask(400, &Ask::get("/v1/dead-letters").tenant(None));
+    pair.ask(200, &Ask::get("/v1/dead-letters/0"));
+    pair.ask(404, &Ask::get("/v1/dead-letters/0").tenant(Some(OTHER)));
+    pair.ask(404, &Ask::get("/v1/dead-letters/999999"));
+    // It needs an id of its own: sent as it stands, it would be refused again.
+    pair.ask(409, &Ask::new("POST", "/v1/dead-letters/0/redrive"));
+    pair.ask(404, &Ask::new("POST", "/v1/dead-letters/999999/redrive"));
 }

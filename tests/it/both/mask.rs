@@ -23,6 +23,7 @@ pub fn masked(mut body: Value) -> Value {
 fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            mask_letters(fields);
             for (name, value) in fields {
                 match value {
                     Value::String(text) if MASKED.contains(&name.as_str()) => *text = format!("<{name}>"),
@@ -32,6 +33,21 @@ fn mask(value: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(mask),
         _ => {}
+    }
+}
+
+/// A dead letter's number tells its place: in the folder there is one sequence, in the topic one per partition. So does the
+/// cursor of a page of them.
+fn mask_letters(fields: &mut serde_json::Map<String, Value>) {
+    if fields.contains_key("buried_at")
+        && let Some(number) = fields.get_mut("number").filter(|number| number.is_u64())
+    {
+        *number = Value::String("<number>".into());
+    }
+    let letters =
+        fields.get("items").and_then(|items| items.get(0)).is_some_and(|item| item.get("buried_at").is_some());
+    if let Some(cursor) = fields.get_mut("next_cursor").filter(|cursor| letters && cursor.is_string()) {
+        *cursor = Value::String("<next_cursor>".into());
     }
 }
 

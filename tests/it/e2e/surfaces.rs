@@ -10,6 +10,8 @@ const PROMISED: &[(&str, &str)] = &[
     ("post", "/v1/commands"),
     ("get", "/v1/outcomes/{id}"),
     ("get", "/v1/dead-letters"),
+    ("get", "/v1/dead-letters/{id}"),
+    ("post", "/v1/dead-letters/{id}/redrive"),
     ("post", "/v1/tenants"),
     ("get", "/v1/tenants"),
     ("get", "/v1/tenants/{id}"),

@@ -1,6 +1,6 @@
 //! Events, outcomes and dead letters.
 
-use super::{Ground, NOT_SO_SOON, PARTITIONS, SOON};
+use super::{Ground, NOT_SO_SOON, PARTITIONS, SOON, admin, poll};
 use crate::adapters::kafka::{KafkaOutcomes, KafkaTopics, OutcomeReader};
 use crate::adapters::registry::Framing;
 use crate::domain::record::{Record, RecordKind};
@@ -8,7 +8,9 @@ use crate::domain::{LogId, Rejection};
 use crate::ports::conformance::{Author, Rig, assert_positions, event, stream};
 use crate::ports::journal::Recorded;
 use crate::ports::outcome::{Outcome, OutcomeKind, Outcomes, Says, Word};
-use crate::ports::topic::{DeadLetter, Topics};
+use crate::ports::topic::{Buried, DeadLetter, Delivery, Place, Topics};
+use rdkafka::admin::AdminOptions;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use uuid::Uuid;
@@ -129,18 +131,19 @@ async fn an_outcome_reaches_every_reader_as_it_was_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_of_several_partitions_come_in_the_order_of_burial() {
+async fn dead_letters_of_several_partitions_have_numbers_that_stay() {
     let Some(ground) = Ground::new().await else { return };
     let topics = ground.topics();
     let letter = |number: u64| DeadLetter {
         topic: "agentverse.tenant.commands.v1".into(),
-        partition: (number % 3) as u16 + 6,
+        partition: (number % 3) as u16 + 4,
         offset: number,
         command_id: Some(Uuid::from_u128(number.into())),
         stream: None,
         code: "poisonous".into(),
         cause: "a test".into(),
         buried_at: 1_700_000_000_000_000 + number as i64 * 1000,
+        attempts: 1,
         headers: vec![("ce_id".into(), "x".into()), ("ce_id".into(), "y".into())],
         bytes: vec![0, 159],
     };
@@ -148,8 +151,59 @@ async fn dead_letters_of_several_partitions_come_in_the_order_of_burial() {
     for number in 0..7 {
         topics.bury(letter(number)).await.unwrap();
     }
-    let expected: Vec<_> = (0..7).map(|number| (number, letter(number))).collect();
+    // Of four partitions the first three are written to in turn: number 3 is nobody's.
+    let numbers = [0, 1, 2, 4, 5, 6, 8];
+    let expected: Vec<_> =
+        numbers.into_iter().zip((0..7).map(|number| Buried { letter: letter(number), redriven: 0 })).collect();
     assert_eq!(topics.dead_letters(0, 10).await.unwrap(), expected);
     assert_eq!(topics.dead_letters(2, 3).await.unwrap(), expected[2..5]);
-    assert_eq!(topics.dead_letters(7, 3).await.unwrap(), []);
+    assert_eq!(topics.dead_letters(3, 3).await.unwrap(), expected[3..6]);
+    assert_eq!(topics.dead_letters(9, 3).await.unwrap(), []);
+    let all = [0, 1, 2].map(|partition| (partition, 1));
+    delete_before(&ground, &all).await;
+    assert_eq!(topics.dead_letters(0, 10).await.unwrap(), expected[3..], "retention took the first of each");
+    assert_eq!(topics.dead_letter(5).await.unwrap().as_ref(), Some(&expected[4].1));
+    assert_eq!(topics.dead_letter(1).await.unwrap(), None);
+}
+
+/// Deletes the dead letters of partitions before these offsets, as retention does.
+async fn delete_before(ground: &Ground, offsets: &[(i32, i64)]) {
+    let topic = format!("{}agentverse.dead-letters.v1", ground.config.prefix);
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in offsets {
+        list.add_partition_offset(&topic, *partition, Offset::Offset(*offset)).unwrap();
+    }
+    admin(&ground.config).delete_records(&list, &AdminOptions::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_named_its_stream_by_its_key_still_does_when_it_is_sent_again() {
+    let Some(ground) = Ground::new().await else { return };
+    let topics = ground.topics();
+    let (log, id) = (stream(1).log(PARTITIONS), stream(1).id.to_string());
+    ground.foreign(log.partition, Some(&id), b"{", &[("ce_type", "tenant.ProvisionTenant")]).await;
+    let died = poll(&topics, log, 0, 10).await.remove(0);
+    let place = Place { log, offset: died.offset, redriven: died.redriven };
+    let letter = DeadLetter::of_unreadable(place, &died.command.unwrap_err(), 5);
+    topics.bury(letter).await.unwrap();
+    let number = topics.dead_letters(0, 10).await.unwrap()[0].0;
+    topics.redrive(number, false).await.unwrap();
+    topics.redrive(number, true).await.unwrap();
+    let again: Vec<_> = poll_to(&topics, log, 3).await.split_off(1);
+    let headers: Vec<_> =
+        again.into_iter().map(|delivery| (delivery.redriven, delivery.command.unwrap_err().headers)).collect();
+    assert_eq!(headers[0], headers[1], "twice is the same command");
+    let (redriven, headers) = &headers[0];
+    let header = |name: &str| headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+    assert_eq!((*redriven, header("ce_subject"), header("ce_redriven")), (1, Some(id.as_str()), Some("1")));
+    assert!(Uuid::try_parse(header("ce_id").unwrap()).is_ok());
+}
+
+/// Polls until there are so many.
+async fn poll_to(topics: &KafkaTopics, log: LogId, count: usize) -> Vec<Delivery> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        found.extend(poll(topics, log, found.len() as u64, 10).await);
+    }
+    found
 }

@@ -1,0 +1,250 @@
+//! Commands that end the process, with a process that can be ended: its task, cut off where the killer is met.
+
+use super::*;
+use crate::domain::record::CHAIN_START;
+use crate::ports::conformance::{command, stream};
+use crate::ports::index::{self, IndexRows, OutcomeRef};
+use crate::ports::journal::{Batch, Recorded};
+use crate::ports::outcome::Word;
+use crate::ports::topic::{self, Accepted, Buried, Lane, RedriveError, Redriven};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::time::Duration;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+const BATCH: usize = 8;
+
+/// What outlives a process: the log, the topic, the letters, the count of tries. And what ends one.
+struct World {
+    commands: Vec<Arc<Accepted>>,
+    state: Mutex<LogState>,
+    decided: Mutex<Vec<StreamId>>,
+    letters: Mutex<Vec<DeadLetter>>,
+    tries: Mutex<Option<(u64, u32)>>,
+    /// The stream whose head nobody can look at and live.
+    killer: Option<StreamId>,
+    /// How many streams were looked at together each time it was met.
+    met: Mutex<Vec<usize>>,
+    died: Notify,
+    done: Notify,
+    /// Appends that are refused while the process lives.
+    refusals: Mutex<u32>,
+}
+
+#[async_trait]
+impl Assignment for World {
+    async fn confirm(&self, _: LogId) -> bool {
+        true
+    }
+    fn consumed(&self, _: LogId, _: u64) {}
+    async fn tried(&self, _: LogId, offset: u64) -> u32 {
+        self.tries.lock().filter(|(at, _)| *at == offset).map_or(0, |(_, tries)| tries)
+    }
+    async fn note(&self, _: LogId, offset: u64, tries: u32) {
+        *self.tries.lock() = Some((offset, tries));
+    }
+}
+
+#[async_trait]
+impl Index for World {
+    async fn heads(&self, _: LogId, streams: &[StreamId]) -> Result<Vec<Option<Arc<Head>>>, index::Error> {
+        if self.killer.is_some_and(|killer| streams.contains(&killer)) {
+            self.met.lock().push(streams.len());
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        Ok(vec![None; streams.len()])
+    }
+    async fn apply(&self, _: LogId, _: IndexRows, _: u64) -> Result<(), index::Error> {
+        Ok(())
+    }
+    async fn applied_to(&self, _: LogId) -> Result<u64, index::Error> {
+        Ok(self.state.lock().head)
+    }
+    async fn known(&self, _: StreamId, _: Uuid) -> Result<Option<Known>, index::Error> {
+        Ok(None)
+    }
+    async fn edges(&self, _: StreamId, _: Option<StreamId>, _: usize) -> Result<Vec<StreamId>, index::Error> {
+        Ok(Vec::new())
+    }
+    async fn history(&self, _: StreamId, _: u64, _: usize) -> Result<Vec<Recorded>, index::Error> {
+        Ok(Vec::new())
+    }
+    async fn outcome(&self, _: crate::domain::TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Journal for World {
+    async fn claim(&self, _: LogId) -> Result<LogState, journal::Error> {
+        // Everything is derived: there is nothing to catch up with.
+        let mut state = self.state.lock();
+        state.epoch += 1;
+        state.derived_to = state.head;
+        Ok(state.clone())
+    }
+    async fn append(&self, batch: Batch) -> Result<(), journal::Error> {
+        {
+            let mut refusals = self.refusals.lock();
+            if *refusals > 0 {
+                *refusals -= 1;
+                return Err(journal::Error::Unavailable("not now".into()));
+            }
+        }
+        let mut state = self.state.lock();
+        let taken = &self.commands[state.consumed as usize..batch.consumed as usize];
+        self.decided.lock().extend(taken.iter().map(|accepted| accepted.envelope.stream));
+        state.head += batch.records.len() as u64;
+        (state.head_hash, state.consumed) = (batch.head_hash, batch.consumed);
+        if state.consumed == self.commands.len() as u64 {
+            self.done.notify_one();
+        }
+        Ok(())
+    }
+    async fn read(&self, _: LogId, _: u64, _: usize) -> Result<Vec<Recorded>, journal::Error> {
+        Ok(Vec::new())
+    }
+    async fn state(&self, _: LogId) -> Result<LogState, journal::Error> {
+        Ok(self.state.lock().clone())
+    }
+}
+
+#[async_trait]
+impl Topics for World {
+    async fn produce(&self, _: Vec<Arc<Accepted>>, _: Lane) -> Result<(), topic::Error> {
+        Ok(())
+    }
+    async fn poll(&self, _: LogId, from: u64, records_max: usize) -> Result<Vec<Delivery>, topic::Error> {
+        let left = (from..).zip(&self.commands[from as usize..]).take(records_max);
+        let found: Vec<_> =
+            left.map(|(offset, command)| Delivery { offset, command: Ok(command.clone()), redriven: 0 }).collect();
+        if found.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        Ok(found)
+    }
+    async fn publish(&self, _: LogId, _: Arc<[Recorded]>) -> Result<(), topic::Error> {
+        Ok(())
+    }
+    async fn follow(&self, _: LogId, _: u64, _: usize) -> Result<Vec<Recorded>, topic::Error> {
+        std::future::pending().await
+    }
+    async fn bury(&self, letter: DeadLetter) -> Result<(), topic::Error> {
+        self.letters.lock().push(letter);
+        Ok(())
+    }
+    async fn dead_letters(&self, _: u64, _: usize) -> Result<Vec<(u64, Buried)>, topic::Error> {
+        Ok(Vec::new())
+    }
+    async fn dead_letter(&self, _: u64) -> Result<Option<Buried>, topic::Error> {
+        Ok(None)
+    }
+    async fn redrive(&self, number: u64, _: bool) -> Result<Redriven, RedriveError> {
+        Err(RedriveError::Unknown(number))
+    }
+}
+
+#[async_trait]
+impl Outcomes for World {
+    async fn tell(&self, _: LogId, _: Vec<Word<'_>>) -> Result<(), topic::Error> {
+        Ok(())
+    }
+}
+
+struct Still;
+
+impl Clock for Still {
+    fn now(&self) -> Micros {
+        1
+    }
+}
+
+impl World {
+    fn new(commands: u128, killer: Option<u128>) -> Arc<Self> {
+        let state = LogState { epoch: 0, head: 0, head_hash: CHAIN_START, recorded_at: 0, consumed: 0, derived_to: 0 };
+        Arc::new(Self {
+            commands: (0..commands).map(|number| command(stream(number), number)).collect(),
+            state: Mutex::new(state),
+            decided: Mutex::default(),
+            letters: Mutex::default(),
+            tries: Mutex::default(),
+            killer: killer.map(stream),
+            met: Mutex::default(),
+            died: Notify::new(),
+            done: Notify::new(),
+            refusals: Mutex::default(),
+        })
+    }
+
+    /// Runs processes, each until it is ended by the killer, until everything is consumed. Gives how many were ended.
+    async fn live(self: &Arc<Self>) -> usize {
+        for ended in 0..20 {
+            let parts = Parts {
+                journal: self.clone(),
+                topics: self.clone(),
+                index: self.clone(),
+                clock: Arc::new(Still),
+                outcomes: self.clone(),
+                assignment: self.clone(),
+                owned: Arc::default(),
+                partitions: 1.into(),
+                limits: Limits {
+                    batch_records_max: BATCH,
+                    batch_bytes_max: 1 << 20,
+                    command_bytes_max: 1 << 20,
+                    pinned_heads_max: 1_000,
+                    reaction_page_max: 10,
+                },
+            };
+            let process = tokio::spawn(run(stream(0).log(1), parts, CancellationToken::new()));
+            let done = tokio::time::timeout(Duration::from_secs(60), async {
+                tokio::select! {
+                    () = self.done.notified() => true,
+                    () = self.died.notified() => false,
+                }
+            });
+            let done = done.await.expect("in time");
+            process.abort();
+            let _ = process.await;
+            if done {
+                return ended;
+            }
+        }
+        panic!("it kills for ever");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_kills_is_dead_lettered_and_harms_none_beside_it() {
+    for killer in [0, 3, 7, 13, 19] {
+        let world = World::new(20, Some(killer));
+        let ended = world.live().await;
+        let letters = world.letters.lock();
+        let [letter] = &letters[..] else { panic!("{killer}: {letters:#?}") };
+        assert_eq!((letter.code.as_str(), letter.offset), ("poisonous", killer as u64));
+        assert!(letter.cause.contains("ended the process") && letter.cause.contains(" 3 times"), "{}", letter.cause);
+        assert_eq!(letter.command().expect("it can be sent again").envelope, world.commands[killer as usize].envelope);
+        assert_eq!(world.decided.lock().len(), 20, "{killer}: each was passed once");
+        assert_eq!(world.met.lock().last(), Some(&1), "{killer}: it was alone when it was condemned");
+        assert!(ended <= 8, "{killer}: {ended} processes were ended");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_while_the_process_lives_is_not_held_against_a_command() {
+    let world = World::new(5, None);
+    *world.refusals.lock() = 6;
+    assert_eq!(world.live().await, 0);
+    assert!(world.letters.lock().is_empty());
+    assert_eq!(world.decided.lock().len(), 5);
+}
+
+#[tokio::test]
+async fn tries_at_another_offset_condemn_nobody() {
+    let world = World::new(5, None);
+    *world.tries.lock() = Some((3, 9));
+    assert_eq!(world.live().await, 0);
+    assert!(world.letters.lock().is_empty());
+}
