@@ -18,6 +18,7 @@ mod kind;
 mod letters;
 mod list;
 pub mod load;
+mod migrate;
 pub mod output;
 mod pages;
 mod role;
@@ -83,6 +84,9 @@ enum Command {
     /// Check a data folder, or a cluster's fleet
     #[command(after_help = exit::EXIT_CODES)]
     Check(check::Args),
+    /// Move a data folder to a cluster, while `dev` works on it
+    #[command(after_help = exit::EXIT_CODES)]
+    Migrate(migrate::Args),
     /// Print the completion script of a shell
     Completions(completions::Args),
 }
@@ -150,6 +154,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Load(args) => load::run(args),
         Command::Config(args) => config::run(args),
         Command::Check(args) => check::run(args),
+        Command::Migrate(args) => migrate::run(args),
         Command::Completions(args) => completions::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -14,7 +14,7 @@ use crate::ports::index::{Head, IndexRows};
 use crate::ports::journal::{Decided, Recorded};
 use crate::ports::outcome::{Outcome, OutcomeKind, Says, Word};
 use crate::ports::{Index, Journal, Outcomes, Topics};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -171,15 +171,23 @@ pub async fn reindex(log: LogId, journal: &dyn Journal, index: &dyn Index) -> Re
     let head = journal.state(log).await?.head;
     let mut pages = Pages::new(log, index.applied_to(log).await?, head);
     while let Some(mut records) = pages.next(journal).await? {
-        fold(log, index, &mut records).await?;
-        let through = records.last().map_or(0, |last| last.record.position);
-        index.apply(log, rows(&records), through).await?;
+        index_page(log, index, &mut records).await?;
     }
     Ok(())
 }
 
+/// Writes the index rows of a page of whole commands that was read from the log, and nothing else.
+///
+/// # Errors
+/// When the page cannot be folded, or the index not written.
+pub async fn index_page(log: LogId, index: &dyn Index, records: &mut [Recorded]) -> Result<(), Error> {
+    fold(log, index, records).await?;
+    let through = records.last().map_or(0, |last| last.record.position);
+    Ok(index.apply(log, rows(records), through).await?)
+}
+
 /// The records of a log in pages of whole commands.
-struct Pages {
+pub struct Pages {
     log: LogId,
     from: u64,
     head: u64,
@@ -189,11 +197,15 @@ struct Pages {
 
 impl Pages {
     /// What stands after `from`, up to `head`.
-    fn new(log: LogId, from: u64, head: u64) -> Self {
+    pub fn new(log: LogId, from: u64, head: u64) -> Self {
         Self { log, from, head, carry: Vec::new() }
     }
 
-    async fn next(&mut self, journal: &dyn Journal) -> Result<Option<Vec<Recorded>>, Error> {
+    /// The next page; `None` once no whole command is left.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn next(&mut self, journal: &dyn Journal) -> Result<Option<Vec<Recorded>>, Error> {
         while self.from < self.head {
             let room = CATCH_UP_RECORDS.min((self.head - self.from) as usize);
             let read = journal.read(self.log, self.from + 1, room).await?;
@@ -240,22 +252,36 @@ fn rows(records: &[Recorded]) -> IndexRows {
 /// Gives records that were read from the log what their processor knew, by folding them onto the heads of the index.
 /// A stream whose head is newer already keeps `decided` empty for what that head holds: its rows are there.
 pub async fn fold(log: LogId, index: &dyn Index, records: &mut [Recorded]) -> Result<(), Error> {
-    let mut heads: HashMap<StreamId, (Arc<Head>, AnyState)> = HashMap::new();
+    let mut heads = heads_of(log, index, records).await?;
     let mut start = 0;
     while start < records.len() {
         let stream = records[start].record.stream();
         let length = records[start..].iter().position(|recorded| recorded.record.last).map_or(1, |last| last + 1);
         let command = &mut records[start..start + length];
         start += length;
-        if let hashbrown::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
-            let head = index.heads(log, &[stream]).await?.pop().flatten().unwrap_or_else(|| Arc::new(Head::empty()));
-            let state = head.state_of(log.aggregate)?;
-            vacant.insert((head, state));
-        }
         let Some((head, state)) = heads.get_mut(&stream) else { continue };
         fold_command(log, &stream, command, head, state)?;
     }
     Ok(())
+}
+
+/// What the index holds of the streams of these records: asked for in one go, for the database answers many as fast as
+/// one.
+async fn heads_of(
+    log: LogId,
+    index: &dyn Index,
+    records: &[Recorded],
+) -> Result<HashMap<StreamId, (Arc<Head>, AnyState)>, Error> {
+    let streams: HashSet<StreamId> = records.iter().map(|recorded| recorded.record.stream()).collect();
+    let streams: Vec<StreamId> = streams.into_iter().collect();
+    let found = index.heads(log, &streams).await?;
+    let mut heads = HashMap::with_capacity(streams.len());
+    for (stream, head) in streams.into_iter().zip(found) {
+        let head = head.unwrap_or_else(|| Arc::new(Head::empty()));
+        let state = head.state_of(log.aggregate)?;
+        heads.insert(stream, (head, state));
+    }
+    Ok(heads)
 }
 
 fn fold_command(

@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod demo;
 pub mod inspect;
 pub mod links;
+pub mod migrate;
 pub mod node;
 mod parts;
 #[cfg(test)]

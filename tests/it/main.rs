@@ -19,4 +19,7 @@ mod e2e;
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "kills processes at instants that no seed repeats")]
+mod migrate;
+#[cfg(test)]
 mod tidy;

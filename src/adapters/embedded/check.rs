@@ -57,7 +57,7 @@ impl Report {
 /// # Errors
 /// When it cannot be opened at all: in use, of another format, or damaged before its last sync.
 pub async fn check(path: &Path, config: &Config, deep: bool) -> Result<Report, FolderError> {
-    let embedded = Embedded::open(path, config)?;
+    let embedded = Embedded::open_to_check(path, config)?;
     let wal = path.join("wal");
     let segments = segment::list(&wal)?;
     let mut report = Report {

@@ -25,6 +25,14 @@ pub enum FolderError {
         "{path} is damaged at byte {offset}: {cause}; what stands before it was synced, so this is no torn write. Restore the file from a backup"
     )]
     Damaged { path: PathBuf, offset: u64, cause: String },
+    #[error(
+        "{path} was moved to the fleet with {to}: start `agentverse process`, `project` and `serve` there. Removing the file MOVED undoes it, and what was done there since is not here"
+    )]
+    Moved { path: PathBuf, to: String },
+    #[error(
+        "{path} is being moved to the fleet with {to}, which has its waiting commands: run `agentverse migrate --switch` again to finish. To stay here instead, remove the file MOVED, and that fleet before any of its roles has run"
+    )]
+    Moving { path: PathBuf, to: String },
     #[error("{0} is no folder of this program: it has files but no FORMAT; choose an empty or a new folder")]
     Foreign(PathBuf),
     #[error(
@@ -147,7 +155,18 @@ impl Layout {
             .open(&path)
             .map_err(|cause| FolderError::io(&path, cause))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| FolderError::Locked(self.root.clone()))?;
+        // For who wants to ask this process to end; nothing rests on it.
+        let _ = file.set_len(0).and_then(|()| (&file).write_all(std::process::id().to_string().as_bytes()));
         Ok(Lock { _file: file })
+    }
+
+    /// The process that has the folder open, where that is certain: the id in LOCK may be of one that has gone, and
+    /// whoever has it now must have the file open.
+    pub fn holder(&self) -> Option<u32> {
+        let path = self.root.join("LOCK").canonicalize().ok()?;
+        let pid = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        open.any(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == path)).then_some(pid)
     }
 }
 

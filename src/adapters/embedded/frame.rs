@@ -93,12 +93,12 @@ pub fn read(bytes: &[u8], segment: u32) -> Result<(Frame<'_>, usize), FrameError
 }
 
 /// Whether a whole frame that stands anywhere after byte `from` says that the file was synced beyond `from`: then what
-/// is unreadable at `from` was durable once, and is damage.
-pub fn synced_beyond(bytes: &[u8], from: usize, segment: u32) -> bool {
+/// is unreadable at `from` was durable once, and is damage. `start` is where in the file these bytes begin.
+pub fn synced_beyond(bytes: &[u8], start: u64, from: usize, segment: u32) -> bool {
     let mark = segment.to_le_bytes();
     (from + 1..bytes.len().saturating_sub(HEADER_BYTES - 1)).any(|at| {
         bytes[at + 8..at + 12] == mark
-            && read(&bytes[at..], segment).is_ok_and(|(frame, _)| frame.synced as usize > from)
+            && read(&bytes[at..], segment).is_ok_and(|(frame, _)| u64::from(frame.synced) > start + from as u64)
     })
 }
 
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn a_later_mark_tells_damage_from_a_torn_write() {
         let bytes = two();
-        assert!(synced_beyond(&bytes, 0, 3), "the second frame says that the first was synced");
+        assert!(synced_beyond(&bytes, 0, 0, 3), "the second frame says that the first was synced");
         let (_, length) = read(&bytes, 3).expect("whole");
-        assert!(!synced_beyond(&bytes, length, 3), "nothing says that the second was");
+        assert!(!synced_beyond(&bytes, 0, length, 3), "nothing says that the second was");
     }
 }

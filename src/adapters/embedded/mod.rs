@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! FORMAT        format version and partition count, fixed when the folder is made
-//! LOCK          held by the process that has the folder open
+//! LOCK          held by the process that has the folder open, with its id
+//! MOVED         only where the folder's fleet was moved to a cluster: it is not opened any more
 //! wal/          segments: accepted commands, records, claims and dead letters, in the order in which they were synced
 //! derived/      heads, edges, rows, outcomes, locations: an ordered store that can be thrown away and built again
 //! CHECKPOINT    up to where `derived/` is complete, and from where the segments must be read at the next start
@@ -31,18 +32,24 @@ mod index;
 mod journal;
 mod letters;
 mod logs;
+mod moved;
 mod outcomes;
 mod overlay;
 mod recover;
 mod segment;
 mod store;
+mod tail;
+#[cfg(test)]
+mod tail_tests;
 #[cfg(test)]
 pub(super) mod tests;
 mod topic;
 mod views;
 
 pub use assignment::Everything;
-pub use folder::{FolderError, Layout};
+pub use folder::{FolderError, Layout, Lock};
+pub use moved::Moved;
+pub use tail::{Entry, Run, Tail, Waiting};
 
 use crate::domain::{Aggregate, LogId};
 use std::path::Path;
@@ -87,10 +94,24 @@ impl Embedded {
     /// Opens a folder, making it where there is none, and recovers what a crash left.
     ///
     /// # Errors
-    /// When another process has it, when it is of another format, or when it is damaged before the last sync.
+    /// When another process has it, when it was moved, when it is of another format, or when it is damaged before the
+    /// last sync.
     pub fn open(path: &Path, config: &Config) -> Result<Self, FolderError> {
         let layout = Layout::open(path, config.partitions)?;
         let lock = layout.lock()?;
+        // Only under the lock: who moves the folder holds it when the file is written.
+        Moved::refuse(&layout)?;
+        Self::open_locked(layout, lock, config)
+    }
+
+    /// Opens a folder to look into it, moved or not.
+    fn open_to_check(path: &Path, config: &Config) -> Result<Self, FolderError> {
+        let layout = Layout::open(path, config.partitions)?;
+        let lock = layout.lock()?;
+        Self::open_locked(layout, lock, config)
+    }
+
+    fn open_locked(layout: Layout, lock: folder::Lock, config: &Config) -> Result<Self, FolderError> {
         checkpoint::Checkpoint::discard_unpaired(&layout)?;
         let store = Arc::new(store::Store::open(&layout.derived(), config)?);
         let recovered = recover::recover(&layout, &store)?;

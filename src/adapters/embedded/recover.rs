@@ -162,7 +162,7 @@ impl Scan {
                         FrameError::Short => "a frame ends early",
                         FrameError::Bad(cause) => cause,
                     };
-                    if !last || offset < synced || frame::synced_beyond(&bytes, offset, number) {
+                    if !last || offset < synced || frame::synced_beyond(&bytes, 0, offset, number) {
                         return Err(damaged(offset as u64, cause));
                     }
                     let cut = bytes.len() - offset;
@@ -306,7 +306,8 @@ pub fn read_batch_head(body: &mut Cursor<'_>) -> Result<BatchHead, RecordError> 
     })
 }
 
-fn read_log(body: &mut Cursor<'_>) -> Result<LogId, RecordError> {
+/// Reads the name of a log.
+pub fn read_log(body: &mut Cursor<'_>) -> Result<LogId, RecordError> {
     let [aggregate] = body.array("aggregate")?;
     let aggregate = Aggregate::from_code(aggregate).ok_or(RecordError::Unknown("aggregate"))?;
     Ok(LogId { aggregate, partition: u16::from_le_bytes(body.array("partition")?) })

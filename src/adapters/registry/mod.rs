@@ -4,7 +4,7 @@
 //! Without one it is in Avro's single-object encoding: 0xC3 0x01, the schema's Rabin fingerprint (8 bytes, little endian),
 //! the Avro bytes. Both are read always; the first byte tells them apart.
 //!
-//! Only [`apply`] writes to the registry. A program that runs looks its schemas up and refuses to start without them, so
+//! Only [`apply()`] writes to the registry. A program that runs looks its schemas up and refuses to start without them, so
 //! that no schema gets into the registry by a program being started.
 
 mod apply;

@@ -40,7 +40,7 @@ pub struct ScyllaViews {
     writer: Writer,
     mark: PreparedStatement,
     select: Select,
-    /// Tenants that [`VIEW_TENANTS`] is known to hold.
+    /// Tenants that the table `view_tenants` is known to hold.
     tenants: Mutex<HashSet<(Aggregate, TenantId)>>,
 }
 

@@ -1,0 +1,177 @@
+//! A cluster's fleet on the servers that the environment names: made for one test, its roles as real processes, and
+//! taken away at the end.
+
+use crate::e2e::server::{eventually, run};
+use agentverse::adapters::scylla::session::{Config, Store};
+use agentverse::domain::audit::LogAudit;
+use agentverse::runtime::cluster::Links;
+use agentverse::runtime::settings::{Loaded, Settings};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentverse");
+
+static FLEETS: AtomicU32 = AtomicU32::new(0);
+
+pub struct Cluster {
+    kafka: String,
+    nodes: String,
+    keyspace: String,
+    prefix: String,
+    folder: TempDir,
+    roles: Vec<Child>,
+    starts: usize,
+}
+
+impl Cluster {
+    /// A fresh fleet; `None`, and a word about it, where no servers are named.
+    pub fn new(partitions: u16) -> Option<Self> {
+        let servers = (std::env::var("AGENTVERSE_TEST_KAFKA"), std::env::var("AGENTVERSE_TEST_CQL"));
+        let (Ok(kafka), Ok(nodes)) = servers else {
+            eprintln!("AGENTVERSE_TEST_KAFKA and AGENTVERSE_TEST_CQL name no servers: the test did not run");
+            return None;
+        };
+        let number = FLEETS.fetch_add(1, Ordering::Relaxed);
+        let name = format!("migrate_{}_{number}", std::process::id());
+        let folder = tempfile::tempdir().unwrap();
+        let prefix = format!("{name}.");
+        let cluster = Self { kafka, nodes, keyspace: name, prefix, folder, roles: Vec::new(), starts: 0 };
+        fs::write(cluster.config(), cluster.settings(partitions)).unwrap();
+        cluster.cli(&["schemas", "apply"]);
+        cluster.cli(&["topics", "apply", "--replicas", "1"]);
+        Some(cluster)
+    }
+
+    fn settings(&self, partitions: u16) -> String {
+        let Self { kafka, nodes, keyspace, prefix, .. } = self;
+        format!(
+            "kafka_brokers = {kafka}\nscylla_nodes = {nodes}\nscylla_keyspace = {keyspace}\nscylla_replication = 1\n\
+             topic_prefix = {prefix}\npartitions = {partitions}\nlog_format = pretty\n"
+        )
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("c.conf")
+    }
+
+    /// `agentverse <args>` with this fleet's settings, which must succeed.
+    pub fn cli(&self, args: &[&str]) -> Value {
+        let output = self.try_cli(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    pub fn try_cli(&self, args: &[&str]) -> Output {
+        run(&[args, &["--config", self.config().to_str().unwrap()]].concat(), None)
+    }
+
+    /// Starts a role and waits until it is ready; gives its address.
+    pub fn start(&mut self, role: &str) -> String {
+        self.starts += 1;
+        let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let log = self.folder.path().join(format!("{role}-{}", self.starts));
+        let child = Command::new(BINARY)
+            .args([role, "--http", &address.to_string(), "--config", self.config().to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        self.roles.push(child);
+        let ready = || {
+            let answer = crate::e2e::http::exchange(&address.to_string(), "GET /readyz HTTP/1.1\r\n", b"");
+            let child = self.roles.last_mut().unwrap();
+            assert_eq!(child.try_wait().unwrap(), None, "{}", fs::read_to_string(&log).unwrap());
+            answer.filter(|answer| answer.status == 200).map(|_| ())
+        };
+        eventually(role, ready);
+        address.to_string()
+    }
+
+    pub fn stop_roles(&mut self) {
+        for role in &self.roles {
+            let _ = Command::new("kill").args(["-TERM", &role.id().to_string()]).status();
+        }
+        for mut role in self.roles.drain(..) {
+            let _ = role.wait();
+        }
+    }
+
+    fn settings_in_force(&self) -> Settings {
+        Loaded::load(Some(&self.config()), |_| None, &[]).unwrap().settings
+    }
+
+    /// Every log holds, and every head and view row is what the log makes it. Gives records and streams.
+    pub fn audit(&self) -> (u64, usize) {
+        let settings = self.settings_in_force();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let links = Links::open(&settings).await.unwrap();
+            let (mut records, mut streams) = (0, 0);
+            for log in settings.fleet_partitions().logs() {
+                let mut audit = LogAudit::new(log, settings.fleet_partitions());
+                loop {
+                    let page = links.journal.read(log, audit.position + 1, 1_000).await.unwrap();
+                    if page.is_empty() {
+                        break;
+                    }
+                    for recorded in &page {
+                        assert_eq!(audit.record(&recorded.record, &recorded.hash), Vec::<String>::new(), "{log}");
+                        audit.fold(&recorded.record).unwrap();
+                    }
+                }
+                assert_eq!(links.journal.state(log).await.unwrap().head_hash, audit.hash, "{log}");
+                for (stream, folded) in &audit.streams {
+                    let head = links.index.heads(log, &[*stream]).await.unwrap().pop().unwrap().unwrap();
+                    assert_eq!((head.position, &*head.state), (folded.position, &*folded.blob().unwrap()), "{stream}");
+                    let row = links.views.get(*stream).await.unwrap().map(|row| row.data.state.to_vec());
+                    assert_eq!(row.unwrap_or_default(), folded.blob().unwrap(), "{stream}");
+                }
+                records += audit.position;
+                streams += audit.streams.len();
+            }
+            (records, streams)
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop_roles();
+        let client = |name: &str, value: &str| {
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).set(name, value).clone()
+        };
+        let consumer: Result<BaseConsumer, _> = client("group.id", "cleaning").create();
+        let admin: Result<AdminClient<DefaultClientContext>, _> = client("client.id", "cleaning").create();
+        let (Ok(consumer), Ok(admin)) = (consumer, admin) else { return };
+        let Ok(metadata) = consumer.fetch_metadata(None, Duration::from_secs(10)) else { return };
+        let topics: Vec<&str> =
+            metadata.topics().iter().map(|topic| topic.name()).filter(|name| name.starts_with(&self.prefix)).collect();
+        let config = Config {
+            nodes: self.nodes.split(',').map(str::to_owned).collect(),
+            keyspace: self.keyspace.clone(),
+            datacenter: None,
+            replication: 1,
+            login: None,
+            tls_ca_file: None,
+            request_timeout: Duration::from_secs(30),
+        };
+        let Ok(runtime) = tokio::runtime::Runtime::new() else { return };
+        runtime.block_on(async {
+            let _ = admin.delete_topics(&topics, &AdminOptions::new()).await;
+            if let Ok(store) = Store::connect(&config).await {
+                let _ = store.session.query_unpaged(format!("DROP KEYSPACE IF EXISTS {}", config.keyspace), ()).await;
+            }
+        });
+    }
+}
