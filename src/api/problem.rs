@@ -138,14 +138,16 @@ impl From<topic::Error> for Problem {
                     Self::new(&OVERLOADED, "nothing of this request was taken; send it again after Retry-After");
                 Self { retry_after: Some(retry_after), ..problem }
             }
-            topic::Error::TooLarge { bytes, bytes_max, .. } => {
-                let detail = format!(
-                    "a command takes {bytes} bytes on its topic, at most {bytes_max} are allowed; nothing of this \
-                     request was taken: split the command into several"
-                );
-                Self::new(&COMMAND_TOO_LARGE, detail)
+            topic::Error::TooLarge(_) => {
+                tracing::warn!(%error, "a command is too large for its topic");
+                Self::new(&COMMAND_TOO_LARGE, "a command is larger than its topic takes; make it smaller")
             }
-            topic::Error::Unavailable(_) => Self::store(&error, false),
+            topic::Error::Unavailable(_) => Self {
+                detail: "the commands were not acknowledged as stored, and may or may not have been taken; send them \
+                         again under the same ids after Retry-After"
+                    .into(),
+                ..Self::store(&error, false)
+            },
         }
     }
 }

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// Between two turns of the metrics' buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// How long what blocks a thread may keep the process after its work has ended.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+
 /// Loads the settings, installs the telemetry, and runs `work` on a runtime with as many threads as the settings say.
 pub fn run<T, F>(
     args: &SettingsArgs,
@@ -31,7 +34,7 @@ where
         .enable_all()
         .build()
         .map_err(|cause| Error::failed(format!("cannot start the asynchronous runtime: {cause}")))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let stop = CancellationToken::new();
         let signals = tokio::spawn(stop_on_signal(stop.clone())?);
         let upkeep = tokio::spawn(turn_buckets(telemetry.clone(), stop.clone()));
@@ -39,7 +42,10 @@ where
         signals.abort();
         upkeep.abort();
         result
-    })
+    });
+    // A question to a server that does not answer blocks its thread for as long as it may take.
+    runtime.shutdown_timeout(LINGER_MAX);
+    result
 }
 
 /// Listens for HTTP.

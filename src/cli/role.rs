@@ -69,7 +69,10 @@ pub fn users(args: Args) -> Result<Exit, Error> {
         }
         let listener = daemon::listen(args.http).await?;
         let Some(links) = open(&settings, &stop).await? else { return Ok(Exit::Done) };
-        let server = cluster::serve(&links, &settings).await.map_err(|error| Error::failed(error.to_string()))?;
+        let server = tokio::select! {
+            () = stop.cancelled() => return Ok(Exit::Done),
+            server = cluster::serve(&links, &settings) => server.map_err(|error| Error::failed(error.to_string()))?,
+        };
         let services = Services {
             gateway: server.gateway.clone(),
             query: server.query.clone(),

@@ -64,9 +64,9 @@ pub enum Error {
     /// Too much waits already. Nothing of this call was taken.
     #[error("too many commands are waiting; try again in {} ms", retry_after.as_millis())]
     Overloaded { retry_after: Duration },
-    /// No topic takes a message of this size, now or later. Nothing of this call was taken.
-    #[error("a message of {bytes} bytes for {topic} is larger than the {bytes_max} that are allowed; send less")]
-    TooLarge { topic: String, bytes: usize, bytes_max: usize },
+    /// A message is larger than the topics take: it is not taken, and will not be. Others of its call may be.
+    #[error("{0}")]
+    TooLarge(String),
     #[error("the topics are not available: {0}")]
     Unavailable(String),
 }

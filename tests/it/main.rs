@@ -23,3 +23,6 @@ mod flow;
 mod migrate;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
+mod troubles;

@@ -4,9 +4,10 @@
 //! other): so the present ones are read right before and sent along. Somebody who changes the same topic between these
 //! two calls is overruled.
 
-use super::client::{self, Error, Link, Watch, words};
+use super::client::{self, Error, Link, words};
 use super::diff::{Change, Cluster, Existing, Step};
 use super::manifest::Topic;
+use super::watch::Watch;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigEntry, ConfigSource, NewPartitions, NewTopic, OwnedResourceSpecifier,
     ResourceSpecifier, TopicReplication, TopicResult,

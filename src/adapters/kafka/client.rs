@@ -4,16 +4,14 @@
 //! out, and its cause as an event. [`Watch`] keeps the last such event, so that [`Link::check`] can say which of
 //! unreachable, wrong security, bad certificate and wrong password it was, before anything waits for it.
 
-use parking_lot::Mutex;
-use rdkafka::ClientContext;
+use super::watch::Watch;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaConfRes;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -54,6 +52,16 @@ impl Security {
     /// Whether clients show who they are by SASL.
     pub fn has_login(self) -> bool {
         matches!(self, Self::SaslPlaintext | Self::SaslTls)
+    }
+
+    /// As the setting `kafka_security` names it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Plaintext => "plaintext",
+            Self::Tls => "tls",
+            Self::SaslPlaintext => "sasl_plaintext",
+            Self::SaslTls => "sasl_tls",
+        }
     }
 
     /// Whether the link is encrypted.
@@ -111,8 +119,19 @@ pub enum Error {
         "the encrypted link to Kafka at {brokers} cannot be made: {cause}; check kafka_tls_ca_file, and that the certificates name these hosts"
     )]
     Tls { brokers: String, cause: String },
-    #[error("Kafka at {brokers} expects another kind of link than {security}: {cause}; check kafka_security")]
+    #[error(
+        "Kafka at {brokers} expects another kind of link than kafka_security = {security}: {cause}; check kafka_security"
+    )]
     Security { brokers: String, security: &'static str, cause: String },
+    #[error(
+        "what answers at {brokers} is no broker of Kafka that serves clients: {cause}; check the ports in kafka_brokers"
+    )]
+    Foreign { brokers: String, cause: String },
+    #[error("kafka_tls_ca_file: {file} cannot be read: {cause}", file = file.display())]
+    Certificates { file: PathBuf, cause: std::io::Error },
+    /// A failure that passes, in words.
+    #[error("{0}")]
+    Passing(String),
     /// Any other failure, in words.
     #[error("{0}")]
     Kafka(String),
@@ -121,13 +140,26 @@ pub enum Error {
 impl Error {
     /// Whether trying later may help.
     pub fn retryable(&self) -> bool {
-        matches!(self, Self::Unreachable { .. })
+        matches!(self, Self::Unreachable { .. } | Self::Passing(_))
     }
 }
 
 impl From<KafkaError> for Error {
     fn from(error: KafkaError) -> Self {
-        Self::Kafka(words(&error))
+        use Code::{
+            AllBrokersDown, BrokerTransportFailure, LeaderNotAvailable, OperationTimedOut, RequestTimedOut, Resolve,
+        };
+        match error.rdkafka_error_code() {
+            Some(
+                AllBrokersDown
+                | BrokerTransportFailure
+                | LeaderNotAvailable
+                | OperationTimedOut
+                | RequestTimedOut
+                | Resolve,
+            ) => Self::Passing(words(&error)),
+            _ => Self::Kafka(words(&error)),
+        }
     }
 }
 
@@ -192,6 +224,11 @@ impl Link {
 
     /// A client for questions about the cluster, and the first answer: all brokers and topics.
     pub(super) fn open(&self) -> Result<(BaseConsumer<Watch>, Metadata), Error> {
+        if let Some(file) = self.tls_ca_file.as_ref().filter(|_| self.security.has_tls()) {
+            // The library says only that it failed.
+            let read = std::fs::File::open(file).map(drop);
+            read.map_err(|cause| Error::Certificates { file: file.clone(), cause })?;
+        }
         let watch = Watch::default();
         let client: BaseConsumer<Watch> = self.config().create_with_context(watch.clone())?;
         let start = Instant::now();
@@ -201,12 +238,17 @@ impl Link {
             while client.poll(Duration::ZERO).is_some() {}
             let error = match answer {
                 Ok(metadata) => return Ok((client, metadata)),
+                // A controller's listener, for one.
+                Err(error) if error.rdkafka_error_code() == Some(Code::UnsupportedFeature) => {
+                    return Err(self.explain(Code::UnsupportedFeature, &error.to_string()));
+                }
                 Err(error) => error,
             };
             let elapsed = start.elapsed();
             let fault = watch.fault();
             let is_settled = fault.as_ref().is_some_and(|fault| match fault.code {
                 Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL => true,
+                Code::BadMessage => true,
                 _ => fault.all_down && elapsed >= DOWN_MAX,
             });
             if is_settled || elapsed >= self.request_timeout {
@@ -227,12 +269,20 @@ impl Link {
         let (brokers, cause) = (self.brokers.clone(), reason.to_owned());
         let hints =
             ["security.protocol", "PLAINTEXT broker listener", "SSL listener", "SASL state", "wrong version number"];
-        if hints.iter().any(|hint| reason.contains(hint)) {
-            return Error::Security { brokers, security: self.protocol(), cause };
+        // A listener without TLS hangs up on who begins with it; the library does not always say so.
+        let hung_up = reason.contains("closed by peer") && reason.contains("SSL_HANDSHAKE");
+        if hung_up || hints.iter().any(|hint| reason.contains(hint)) {
+            return Error::Security { brokers, security: self.security.word(), cause };
         }
         match code {
             Code::Authentication | Code::SaslAuthenticationFailed => Error::Login { brokers, cause },
             Code::SSL => Error::Tls { brokers, cause },
+            Code::BadMessage | Code::UnsupportedFeature => Error::Foreign { brokers, cause },
+            // One that is going away does so too, so it is tried again.
+            _ if reason.contains("closed by peer") => {
+                let hint = "a listener that expects another kind of link hangs up like this: check kafka_security";
+                Error::Unreachable { brokers, cause: format!("{cause} ({hint})") }
+            }
             _ => Error::Unreachable { brokers, cause },
         }
     }
@@ -246,62 +296,6 @@ impl Link {
         }
     }
 }
-
-/// The last failure that a client told of beside its calls.
-#[derive(Clone, Debug)]
-struct Fault {
-    code: Code,
-    reason: String,
-    all_down: bool,
-}
-
-/// The context of a client: its log lines become ours, its failures are kept. Clones share what they keep.
-#[derive(Clone, Default)]
-pub struct Watch {
-    fault: Arc<Mutex<Option<Fault>>>,
-}
-
-impl Watch {
-    fn fault(&self) -> Option<Fault> {
-        self.fault.lock().clone()
-    }
-
-    /// The last failure of a link, in librdkafka's words; `None` where none was met yet.
-    pub fn last(&self) -> Option<String> {
-        self.fault().map(|fault| fault.reason)
-    }
-}
-
-impl ClientContext for Watch {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-                tracing::error!(target: "rdkafka", facility, "{message}");
-            }
-            RDKafkaLogLevel::Warning => tracing::warn!(target: "rdkafka", facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                tracing::info!(target: "rdkafka", facility, "{message}");
-            }
-            RDKafkaLogLevel::Debug => tracing::debug!(target: "rdkafka", facility, "{message}"),
-        }
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "rdkafka", %error, reason, "a link to Kafka failed");
-        let Some(code) = error.rdkafka_error_code() else { return };
-        let mut fault = self.fault.lock();
-        match (&mut *fault, code) {
-            // It says that all failed, not why: the reason came before it.
-            (Some(fault), Code::AllBrokersDown) => fault.all_down = true,
-            (fault, _) => {
-                let all_down = code == Code::AllBrokersDown || fault.as_ref().is_some_and(|fault| fault.all_down);
-                *fault = Some(Fault { code, reason: reason.to_owned(), all_down });
-            }
-        }
-    }
-}
-
-impl ConsumerContext for Watch {}
 
 /// An error of the client in words that a user can act on. Values of properties are left out: some are secrets.
 pub fn words(error: &KafkaError) -> String {

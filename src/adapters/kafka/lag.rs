@@ -18,6 +18,8 @@ use tokio::time::Instant;
 const FRESH: Duration = Duration::from_secs(1);
 /// While a partition is over its bound its log is asked this often, so that outsiders are let in again soon.
 const FRESH_WHILE_FULL: Duration = Duration::from_millis(100);
+/// How long a question about the lag may take: it is an estimate, and commands wait for it.
+const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// What a refused producer is told to wait.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
@@ -109,16 +111,18 @@ async fn lag(shared: &Shared, log: LogId, more: u64) -> u64 {
     let older = |at: Option<Instant>, than: Duration| at.is_none_or(|at| now - at >= than);
     if older(estimate.height_refreshed, FRESH) {
         refresh_height(shared, log).await;
-        estimate.height_refreshed = Some(now);
+        // Those who waited for this answer need not ask again, least of all where none comes.
+        estimate.height_refreshed = Some(Instant::now());
     }
     let over = next.load(Ordering::Acquire).saturating_sub(estimate.consumed) + more > shared.config.lag_commands_max;
     if older(estimate.refreshed, if over { FRESH_WHILE_FULL } else { FRESH }) {
-        match shared.journal.state(log).await {
-            Ok(state) => estimate.consumed = state.consumed,
+        match tokio::time::timeout(ANSWER_MAX, shared.journal.state(log)).await {
+            Ok(Ok(state)) => estimate.consumed = state.consumed,
             // The estimate before it is too high, if anything.
-            Err(error) => tracing::debug!(%log, %error, "how far the log has come is not known"),
+            Ok(Err(error)) => tracing::debug!(%log, %error, "how far the log has come is not known"),
+            Err(_) => tracing::debug!(%log, "how far the log has come is not known in time"),
         }
-        estimate.refreshed = Some(now);
+        estimate.refreshed = Some(Instant::now());
     }
     next.load(Ordering::Acquire).saturating_sub(estimate.consumed)
 }
@@ -126,7 +130,7 @@ async fn lag(shared: &Shared, log: LogId, more: u64) -> u64 {
 /// Asks the broker how high a partition is. What others sent is seen this way alone.
 async fn refresh_height(shared: &Shared, log: LogId) {
     let topic = shared.names.commands(log).to_owned();
-    let timeout = shared.config.link.request_timeout;
+    let timeout = ANSWER_MAX.min(shared.config.link.request_timeout);
     match shared.producer.watermarks(&topic, log.partition, timeout).await {
         Ok((_, high)) => shared.lags.next.raise(&topic, i32::from(log.partition), high as i64),
         Err(error) => tracing::debug!(%log, %error, "how high the partition is is not known"),

@@ -7,6 +7,7 @@
 //! there ended their process (`attempts=2`): it goes when the offset moves on.
 
 use super::client::{Link, words};
+use super::trouble;
 use crate::domain::{Aggregate, LogId};
 use crate::ports::Assignment;
 use async_trait::async_trait;
@@ -150,7 +151,7 @@ fn attend(consumer: &BaseConsumer<Member>, stop: &AtomicBool) {
         match consumer.poll(LOOK) {
             // What came before the partition was paused is read by the one who reads by position.
             None | Some(Ok(_)) => {}
-            Some(Err(error)) => tracing::warn!(error = words(&error), "the consumer group reports an error"),
+            Some(Err(error)) => trouble::report("the consumer group", &error, ""),
         }
         if committed_at.elapsed() >= COMMIT_INTERVAL {
             committed_at = Instant::now();
@@ -241,7 +242,11 @@ impl Member {
     }
 }
 
-impl ClientContext for Member {}
+impl ClientContext for Member {
+    fn error(&self, error: KafkaError, reason: &str) {
+        trouble::report("the consumer group", &error, reason);
+    }
+}
 
 impl ConsumerContext for Member {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
@@ -253,7 +258,7 @@ impl ConsumerContext for Member {
         if gone.is_empty() {
             return;
         }
-        tracing::info!(logs = gone.len(), "logs go to another process");
+        tracing::info!(logs = gone.len(), "logs are given up");
         self.turns.lost(&gone);
         commit(consumer, None, CommitMode::Sync);
         let mut consumed = self.consumed.lock();

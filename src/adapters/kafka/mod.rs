@@ -33,6 +33,8 @@ mod produce;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;
+mod trouble;
+mod watch;
 
 pub use client::Link;
 use client::words;
@@ -136,6 +138,10 @@ impl Shared {
     }
 }
 
+fn unacknowledged(timeout: Duration) -> Error {
+    Error::Unavailable(format!("Kafka did not acknowledge within kafka_request_ms_max = {}", timeout.as_millis()))
+}
+
 /// The topics of a fleet on Kafka.
 pub struct KafkaTopics {
     shared: Arc<Shared>,
@@ -174,10 +180,16 @@ impl Topics for KafkaTopics {
         for accepted in &commands {
             outgoing.push(command::encode(accepted, shared)?);
         }
-        if lane == Lane::Outside {
-            lag::admit(shared, &commands).await?;
+        if lane == Lane::System {
+            return shared.producer.send(outgoing).await;
         }
-        shared.producer.send(outgoing).await
+        // Whoever waits for an answer gets one; what is in the producer's queue then may still be written.
+        let taken = async {
+            lag::admit(shared, &commands).await?;
+            shared.producer.send(outgoing).await
+        };
+        let timeout = shared.config.link.request_timeout;
+        tokio::time::timeout(timeout, taken).await.unwrap_or_else(|_| Err(unacknowledged(timeout)))
     }
 
     async fn poll(&self, log: LogId, from: u64, records_max: usize) -> Result<Vec<Delivery>, Error> {

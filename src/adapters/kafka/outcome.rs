@@ -1,9 +1,9 @@
 //! Port `outcome` on Kafka: one small record per command, and a reader that hands each to this process's callers.
 
-use super::client::words;
 use super::headers::{AVRO, CONTENT_TYPE, Writer};
-use super::partition::{Raw, reading, refused, unavailable};
+use super::partition::{Events, Raw, reading, refused, unavailable};
 use super::produce::Outgoing;
+use super::trouble;
 use super::{Config, KafkaTopics, Names, Shared};
 use crate::adapters::registry::Framing;
 use crate::domain::envelope::SYSTEM_SOURCE;
@@ -176,10 +176,10 @@ impl OutcomeReader {
         hear: impl Fn(LogId, Word<'static>) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let topic = Names::new(&config.prefix).outcomes();
-        let consumer: StreamConsumer = reading(config)
+        let consumer: StreamConsumer<Events> = reading(config)
             // What this process waits for is at the end: whatever became of the offset, go on from there.
             .set("auto.offset.reset", "latest")
-            .create()
+            .create_with_context(Events)
             .map_err(refused)?;
         let (partitions, timeout) = (i32::from(config.shared_partitions), config.link.request_timeout);
         let assigned = tokio::task::spawn_blocking(move || {
@@ -206,13 +206,13 @@ impl Drop for OutcomeReader {
     }
 }
 
-async fn listen(consumer: StreamConsumer, framing: Arc<Framing>, hear: impl Fn(LogId, Word<'static>)) {
+async fn listen(consumer: StreamConsumer<Events>, framing: Arc<Framing>, hear: impl Fn(LogId, Word<'static>)) {
     loop {
         let raw = match consumer.recv().await {
             Ok(message) => Raw::of(&message),
             Err(error) => {
                 let error: KafkaError = error;
-                tracing::warn!(error = %words(&error), "outcomes cannot be read; trying again");
+                trouble::report("the reader of outcomes", &error, "");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }

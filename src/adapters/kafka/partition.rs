@@ -9,6 +9,7 @@
 use super::Config;
 use super::client::words;
 use super::headers::Received;
+use super::trouble;
 use crate::ports::topic::Error;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -64,11 +65,12 @@ pub enum Fault {
     Other(String),
 }
 
-struct Events;
+/// The context of a client that reads.
+pub(super) struct Events;
 
 impl ClientContext for Events {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %words(&error), reason, "a consumer has a problem with the brokers");
+        trouble::report("a reader", &error, reason);
     }
 }
 
@@ -201,7 +203,7 @@ fn serve(consumer: &BaseConsumer<Events>, bells: &Bells, stop: &AtomicBool) {
                     bell.arrived.notify_one();
                 }
             }
-            Some(Err(error)) => tracing::warn!(error = %words(&error), "the consumer has a problem with the brokers"),
+            Some(Err(error)) => trouble::report("a reader", &error, ""),
         }
     }
 }

@@ -6,6 +6,7 @@
 use super::Config;
 use super::client::words;
 use super::lag::Heights;
+use super::trouble;
 use crate::ports::topic::Error;
 use parking_lot::{Mutex, RwLock};
 use rdkafka::ClientConfig;
@@ -50,14 +51,18 @@ impl Outgoing {
         if bytes <= bytes_max {
             return Ok(());
         }
-        Err(Error::TooLarge { topic: self.topic.clone(), bytes, bytes_max })
+        Err(Error::TooLarge(format!(
+            "a message of {bytes} bytes for {} is larger than {bytes_max}; send less, or raise kafka_message_bytes_max \
+             and the topic's max.message.bytes",
+            self.topic
+        )))
     }
 }
 
 /// What the messages of one call have in common.
 pub(super) struct Call {
     left: AtomicUsize,
-    failed: Mutex<Option<String>>,
+    failed: Mutex<Option<Error>>,
     done: Mutex<Option<oneshot::Sender<Result<(), Error>>>>,
 }
 
@@ -68,7 +73,7 @@ impl Call {
         (Arc::new(Self { left: AtomicUsize::new(messages), failed: Mutex::default(), done }), receiver)
     }
 
-    fn fail(&self, cause: String) {
+    fn fail(&self, cause: Error) {
         self.failed.lock().get_or_insert(cause);
     }
 
@@ -77,7 +82,7 @@ impl Call {
         if self.left.fetch_sub(messages, Ordering::AcqRel) != messages {
             return;
         }
-        let result = self.failed.lock().take().map_or(Ok(()), |cause| Err(Error::Unavailable(cause)));
+        let result = self.failed.lock().take().map_or(Ok(()), Err);
         if let Some(done) = self.done.lock().take() {
             // A caller that gave up has dropped its end.
             let _ = done.send(result);
@@ -93,7 +98,7 @@ struct Reports {
 
 impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(error = %words(&error), reason, "the producer has a problem with the brokers");
+        trouble::report("the producer", &error, reason);
     }
 }
 
@@ -107,12 +112,20 @@ impl ProducerContext for Reports {
                 message
             }
             Err((error, message)) => {
-                call.fail(format!("{}: {}", message.topic(), words(error)));
+                call.fail(failed(message.topic(), error));
                 message
             }
         };
         self.queued_bytes.fetch_sub(size(message.key_len(), message.payload_len()), Ordering::AcqRel);
         call.settle(1);
+    }
+}
+
+fn failed(topic: &str, error: &KafkaError) -> Error {
+    let cause = format!("{topic}: {}", words(error));
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => Error::TooLarge(cause),
+        _ => Error::Unavailable(cause),
     }
 }
 
@@ -182,7 +195,7 @@ impl Producer {
         done.await.unwrap_or_else(|_| Err(Error::Unavailable("the producer has ended".into())))
     }
 
-    async fn send_one(&self, native: &Native, message: Outgoing, call: &Arc<Call>) -> Result<(), String> {
+    async fn send_one(&self, native: &Native, message: Outgoing, call: &Arc<Call>) -> Result<(), Error> {
         let Outgoing { topic, partition, key, value, headers, timestamp, .. } = message;
         let mut record = BaseRecord::with_opaque_to(&topic, call.clone())
             .partition(i32::from(partition))
@@ -199,7 +212,7 @@ impl Producer {
             let Err((error, refused)) = native.send(record) else { return Ok(()) };
             self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
             if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
-                return Err(format!("{topic}: {}", words(&error)));
+                return Err(failed(&topic, &error));
             }
             record = refused;
             tokio::time::sleep(QUEUE_PAUSE).await;

@@ -41,8 +41,13 @@ pub const VERSION: i32 = MIGRATIONS[MIGRATIONS.len() - 1].version;
 pub enum Error {
     #[error(transparent)]
     Session(#[from] super::session::Error),
-    #[error("the database: {0}")]
+    #[error("the database: {0}; see whether enough of its nodes are up")]
     Statement(String),
+    #[error(
+        "scylla_replication = {asked} and datacentre {home} has {nodes} nodes: add nodes, or set scylla_replication to no \
+         more than there are"
+    )]
+    Replication { asked: u16, home: String, nodes: usize },
     #[error("migration {name} does not apply: {cause}")]
     Migration { name: &'static str, cause: String },
     #[error("migration {name} was applied with another text; a released migration is never changed")]
@@ -60,13 +65,21 @@ pub enum Error {
     #[error("somebody else is applying migrations (since {0}); if that one died, its lock ends by itself in 2 minutes")]
     Locked(String),
     #[error(
-        "this fleet was created with {name} = {found}, and the settings say {asked}: set {name} = {found}; only `agentverse migrate` changes it"
+        "this fleet was created with {name} = {found}, and the settings say {asked}: set {setting}; it is fixed once a fleet exists", setting = setting(name, *found)
     )]
     Constant { name: String, found: i64, asked: i64 },
 }
 
 /// A number that a fleet is created with; its data is laid out by it.
 pub type Constant = (String, i64);
+
+/// How a constant is written in the settings: counts by aggregate have one setting together.
+fn setting(name: &str, value: i64) -> String {
+    match name.split_once('.') {
+        Some((setting, part)) => format!("{setting} = {part}={value}"),
+        None => format!("{name} = {value}"),
+    }
+}
 
 /// What [`apply`] did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -205,6 +218,10 @@ async fn make_keyspace(store: &Store, config: &Config) -> Result<bool, Error> {
     let scylla = nodes.iter().any(|node| node.sharder().is_some());
     let tablets = if scylla { " AND tablets = {'enabled': false}" } else { "" };
     let copies = config.replication;
+    let there = nodes.iter().filter(|node| node.datacenter.as_deref() == Some(home.as_str())).count();
+    if there < usize::from(copies) {
+        return Err(Error::Replication { asked: copies, home, nodes: there });
+    }
     run(
         store,
         &format!(

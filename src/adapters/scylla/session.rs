@@ -45,11 +45,21 @@ pub enum Error {
     Login { nodes: String, cause: String },
     #[error("{file}: {cause}; scylla_tls_ca_file must hold certificates in PEM form", file = file.display())]
     Tls { file: PathBuf, cause: String },
+    #[error(
+        "the encrypted link to the database at {nodes} cannot be made: {cause}; check scylla_tls_ca_file (empty: a link \
+         without encryption), and that the nodes' certificates are signed by one of it"
+    )]
+    Handshake { nodes: String, cause: String },
+    #[error("the database has no datacentre {asked:?}; set scylla_datacenter to one of: {found}")]
+    Datacenter { asked: String, found: String },
     #[error("the database does not know what is asked of it: {0}; run `agentverse schemas apply`")]
     Schema(String),
     #[error("the database is not available: {0}")]
     Unavailable(String),
 }
+
+/// How many requests' time opening the links may take: several in turn, to every node.
+const CONNECT_ROUNDS: u32 = 3;
 
 /// An open session with the keyspace that it works on.
 pub struct Store {
@@ -75,7 +85,12 @@ impl Store {
         if let Some(file) = &config.tls_ca_file {
             builder = builder.tls_context(Some(tls(file)?));
         }
-        let session = builder.build().await.map_err(|error| refused(config, &error))?;
+        // A peer that takes connections and says nothing holds the driver for several of its timeouts.
+        let session = match tokio::time::timeout(config.request_timeout * CONNECT_ROUNDS, builder.build()).await {
+            Ok(session) => session.map_err(|error| refused(config, &error))?,
+            Err(_) => return Err(silent(config)),
+        };
+        check_datacenter(config, &session)?;
         let conditional = conditional(config).into_handle();
         Ok(Self { session, keyspace: config.keyspace.clone(), conditional })
     }
@@ -128,6 +143,9 @@ fn conditional(config: &Config) -> ExecutionProfile {
 
 fn tls(file: &PathBuf) -> Result<SslContext, Error> {
     let failed = |cause: openssl::error::ErrorStack| Error::Tls { file: file.clone(), cause: cause.to_string() };
+    // The library's own words for a file that is not there are a stack of calls.
+    let read = std::fs::File::open(file).map(drop);
+    read.map_err(|error| Error::Tls { file: file.clone(), cause: format!("cannot be read: {error}") })?;
     let mut builder = SslContextBuilder::new(SslMethod::tls_client()).map_err(failed)?;
     builder.set_ca_file(file).map_err(failed)?;
     builder.set_verify(SslVerifyMode::PEER);
@@ -140,11 +158,37 @@ fn check_name(keyspace: &str) -> Result<(), Error> {
     if letters && first && keyspace.len() <= 48 { Ok(()) } else { Err(Error::Keyspace(keyspace.to_owned())) }
 }
 
+fn check_datacenter(config: &Config, session: &Session) -> Result<(), Error> {
+    let Some(asked) = &config.datacenter else { return Ok(()) };
+    let cluster = session.get_cluster_state();
+    let mut found: Vec<_> = cluster.get_nodes_info().iter().filter_map(|node| node.datacenter.as_deref()).collect();
+    found.sort_unstable();
+    found.dedup();
+    if found.contains(&asked.as_str()) {
+        return Ok(());
+    }
+    Err(Error::Datacenter { asked: asked.clone(), found: found.join(", ") })
+}
+
+fn silent(config: &Config) -> Error {
+    let limit = (config.request_timeout * CONNECT_ROUNDS).as_millis();
+    let cause = format!("no session within {limit} ms, {CONNECT_ROUNDS} times scylla_request_ms_max");
+    Error::Unreachable { nodes: config.nodes.join(","), cause }
+}
+
 fn refused(config: &Config, error: &NewSessionError) -> Error {
     let (nodes, cause) = (config.nodes.join(","), words(error));
     // The driver wraps what a node answered in several layers, of which the text alone comes through.
     if ["uthentic", "password", "Unauthorized", "credentials"].iter().any(|word| cause.contains(word)) {
         return Error::Login { nodes, cause };
+    }
+    if config.tls_ca_file.is_some() && ["SSL routines", "certificate"].iter().any(|word| cause.contains(word)) {
+        return Error::Handshake { nodes, cause };
+    }
+    // It looks like any other broken link, so it stays one.
+    if config.tls_ca_file.is_none() && cause.contains("Request: OPTIONS") {
+        let cause = format!("{cause} (a node that expects TLS hangs up like this: set scylla_tls_ca_file)");
+        return Error::Unreachable { nodes, cause };
     }
     Error::Unreachable { nodes, cause }
 }

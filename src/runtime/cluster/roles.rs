@@ -126,18 +126,18 @@ pub struct Server {
     _outcomes: OutcomeReader,
 }
 
-/// Starts the role `serve`.
+/// Starts the role `serve`, waiting up to `start_ms_max` for the outcomes topic to answer.
 ///
 /// # Errors
-/// When the outcomes topic cannot be read.
+/// When it does not.
 pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> {
     let hub = Arc::new(OutcomeHub::default());
     // A topic that was just made has no leader for a moment.
-    let outcomes = start::patiently(settings, async || {
+    let outcomes = start::patiently(settings, || async {
         let told = hub.clone();
-        Ok(links.outcome_reader(move |log, word| told.tell_one(log, &word)).await?)
-    })
-    .await?;
+        links.outcome_reader(move |log, word| told.tell_one(log, &word)).await.map_err(Error::Outcomes)
+    });
+    let outcomes = outcomes.await?;
     let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
     let gateway = Gateway::new(links.topics.clone(), hub, marks, settings.fleet_partitions());
     let query = Query::new(links.views.clone(), links.index.clone(), links.topics.clone(), links.journal.clone());

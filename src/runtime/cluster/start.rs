@@ -1,8 +1,9 @@
 //! Starting: each link in turn, and what is wrong with it in words.
 
 use crate::adapters::kafka::admin::Admin;
+use crate::adapters::kafka::manifest;
 use crate::adapters::kafka::{self, Link, membership};
-use crate::adapters::registry::{self, Framing};
+use crate::adapters::registry::{self, ClientError, Framing};
 use crate::adapters::scylla::{Store, migrate, session};
 use crate::domain::Aggregate;
 use crate::ports::topic;
@@ -10,6 +11,7 @@ use crate::runtime::links;
 use crate::runtime::retry::Policy;
 use crate::runtime::settings::Settings;
 use std::time::Duration;
+use tokio::time::Instant;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +27,9 @@ pub enum Error {
     Kafka(#[from] kafka::client::Error),
     #[error(transparent)]
     Topics(#[from] topic::Error),
+    /// The topics are there and do not answer: a broker that just came up leads none of them yet.
+    #[error(transparent)]
+    Outcomes(topic::Error),
     #[error(transparent)]
     Membership(#[from] membership::Error),
     #[error("topic {0} does not exist: run `agentverse topics apply`")]
@@ -33,20 +38,29 @@ pub enum Error {
         "topic {topic} has {found} partitions and the fleet {asked} logs: set `partitions` (or `partitions_of`) to what the fleet was created with"
     )]
     Partitions { topic: String, found: usize, asked: u16 },
+    #[error("topic_prefix = {prefix:?} does not go before a topic's name, which {fault}")]
+    Prefix { prefix: String, fault: String },
+    #[error("{error}; gave up after start_ms_max = {limit_ms}")]
+    GaveUp { error: Box<Error>, limit_ms: u64 },
 }
 
 impl Error {
     /// Whether a server may only be late.
     fn retryable(&self) -> bool {
         match self {
-            Self::Session(error) => {
+            Self::Session(error) | Self::Tables(migrate::Error::Session(error)) => {
                 matches!(error, session::Error::Unreachable { .. } | session::Error::Unavailable(_))
             }
             Self::Tables(error) => matches!(error, migrate::Error::Statement(_)),
-            Self::Registry(error) => error.retryable(),
+            // At work a refused user may be let in again; at start the settings are wrong.
+            Self::Registry(registry::Error::Registry(error)) => {
+                matches!(error, ClientError::Unreachable { .. } | ClientError::Unavailable { .. })
+            }
             Self::Kafka(error) => error.retryable(),
-            Self::Topics(_) => true,
-            Self::Settings(_) | Self::Membership(_) | Self::MissingTopic(_) | Self::Partitions { .. } => false,
+            Self::Outcomes(_) => true,
+            // Opening the topics asks nothing of the brokers: what fails is a setting.
+            Self::Settings(_) | Self::Registry(_) | Self::Topics(_) | Self::Membership(_) => false,
+            Self::MissingTopic(_) | Self::Partitions { .. } | Self::Prefix { .. } | Self::GaveUp { .. } => false,
         }
     }
 }
@@ -58,6 +72,7 @@ pub async fn patiently<T>(settings: &Settings, mut open: impl AsyncFnMut() -> Re
         longest: Duration::from_secs(5),
         budget: Duration::from_millis(settings.start_ms_max),
     };
+    let deadline = Instant::now() + policy.budget;
     let mut waits = policy.waits();
     loop {
         let error = match open().await {
@@ -65,7 +80,11 @@ pub async fn patiently<T>(settings: &Settings, mut open: impl AsyncFnMut() -> Re
             Err(error) if error.retryable() => error,
             Err(error) => return Err(error),
         };
-        let Some(wait) = waits.after(None) else { return Err(error) };
+        // The attempts count too: a server that lets its caller wait takes seconds of each.
+        let wait = waits.after(None).filter(|wait| Instant::now() + *wait < deadline);
+        let Some(wait) = wait else {
+            return Err(Error::GaveUp { error: Box::new(error), limit_ms: settings.start_ms_max });
+        };
         tracing::warn!(%error, again_in_ms = wait.as_millis() as u64, "a server does not answer yet");
         tokio::time::sleep(wait).await;
     }
@@ -89,10 +108,12 @@ pub async fn framing(settings: &Settings) -> Result<Framing, Error> {
 /// Kafka, with the topics that the fleet needs.
 pub async fn link(settings: &Settings) -> Result<Link, Error> {
     let link = links::kafka_link(settings)?;
+    let prefix = &settings.topic_prefix;
+    let longest = format!("{prefix}agentverse.agent_template.commands.v1");
+    manifest::check_name(&longest).map_err(|fault| Error::Prefix { prefix: prefix.clone(), fault })?;
     let checked = link.clone();
     let check = tokio::task::spawn_blocking(move || checked.check());
     check.await.map_err(|error| topic::Error::Unavailable(error.to_string()))??;
-    let prefix = &settings.topic_prefix;
     let partitions = settings.fleet_partitions();
     let shared = ["command-outcomes", "dead-letters"].map(|name| format!("{prefix}agentverse.{name}.v1"));
     let mut wanted: Vec<_> = shared.into_iter().map(|name| (name, settings.partitions, false)).collect();
