@@ -4,14 +4,9 @@ use super::client::{Client, Error, Place};
 use super::subject;
 use crate::domain::wire::Codec;
 use futures::stream::{StreamExt, TryStreamExt};
-use std::time::Duration;
 
 /// Schemas that are asked for at once.
 const AT_ONCE: usize = 8;
-
-/// How often a schema that was just taken is looked for, and between two times.
-const FINDS_MAX: usize = 25;
-const FIND_AGAIN: Duration = Duration::from_millis(200);
 
 /// What became of one schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,17 +59,10 @@ async fn apply_one(client: &Client, codec: &'static Codec) -> Result<Registered,
     if !exists {
         client.set_full_transitive(&subject).await?;
     }
-    // A registry may find what it took a moment later, above all while another applies the same.
-    for _ in 0..FINDS_MAX {
-        if let Some(place) = client.lookup(&subject, codec.text).await? {
-            return Ok(registered(Outcome::Registered(place)));
-        }
-        tokio::time::sleep(FIND_AGAIN).await;
-        // Two that make the same subject at a time can both be told yes, and neither be kept: said again, it is.
-        client.register(&subject, codec.text).await?;
-    }
-    let cause = format!("it took schema {subject} as {id} and does not find it");
-    Err(Error::Answer { url: client.url().to_owned(), cause })
+    let cause = || format!("it took schema {subject} as {id} and does not find it");
+    let place = client.lookup(&subject, codec.text).await?;
+    let place = place.ok_or_else(|| Error::Answer { url: client.url().to_owned(), cause: cause() })?;
+    Ok(registered(Outcome::Registered(place)))
 }
 
 /// Where each schema is registered, in the order of `codecs`.
