@@ -3,6 +3,7 @@
 use super::config::SettingsArgs;
 use super::exit::{Error, Exit};
 use super::output::{self, Format};
+use crate::domain::audit::Problems;
 use crate::runtime::cluster::Links;
 use crate::runtime::node::folder_config;
 use crate::runtime::{inspect, telemetry};
@@ -38,15 +39,15 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         })?;
         let damaged =
             "The fleet is damaged, or something is still under way in it; the first problems are named above.";
-        return show(&args, &report, &report.problems, report.problem_count, damaged);
+        return show(&args, &report, &report.problems, damaged);
     }
     let config = folder_config(&settings);
     let report = super::block_on(async { inspect::check(&args.data, config, args.deep).await.map_err(failed) })?;
     let damaged = "The folder is damaged; the first problems are named above. Derived rows (`derived`, CHECKPOINT) can be removed and are built again; the log can only be restored.";
-    show(&args, &report, &report.problems, report.problem_count, damaged)
+    show(&args, &report, &report.problems, damaged)
 }
 
-fn show(args: &Args, report: &impl Serialize, problems: &[String], count: u64, damaged: &str) -> Result<Exit, Error> {
+fn show(args: &Args, report: &impl Serialize, problems: &Problems, damaged: &str) -> Result<Exit, Error> {
     match args.output {
         Format::Json => output::json(report)?,
         Format::Table => {
@@ -56,17 +57,17 @@ fn show(args: &Args, report: &impl Serialize, problems: &[String], count: u64, d
                 fields.remove("problems");
             }
             output::line(output::fields(&value))?;
-            for problem in problems {
+            for problem in &problems.named {
                 output::line(format!("- {problem}"))?;
             }
-            output::line(match (count, args.deep) {
+            output::line(match (problems.count, args.deep) {
                 (0, true) => "Every chain holds, every row is what the log makes it.",
                 (0, false) => "Every chain holds. --deep also compares every derived row.",
                 _ => damaged,
             })?;
         }
     }
-    Ok(if count == 0 { Exit::Done } else { Exit::Damaged })
+    Ok(if problems.count == 0 { Exit::Done } else { Exit::Damaged })
 }
 
 /// Only real damage leaves with the code for damage: a script that restores a backup must not do so for a typing error.

@@ -5,8 +5,31 @@
 
 use super::record::{CHAIN_START, Hash, Record, RecordKind, chain};
 use super::{AnyEvent, AnyState, LogId, Partitions, StreamId};
+use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
+
+/// Problems that are named; the rest is counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// What audits found wrong.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Problems {
+    #[serde(rename = "problem_count")]
+    pub count: u64,
+    /// The first of them, each with its place.
+    #[serde(rename = "problems")]
+    pub named: Vec<String>,
+}
+
+impl Problems {
+    pub fn add(&mut self, problem: String) {
+        self.count += 1;
+        if self.named.len() < PROBLEMS_MAX {
+            self.named.push(problem);
+        }
+    }
+}
 
 /// One log as it is read.
 pub struct LogAudit {
@@ -48,8 +71,14 @@ impl LogAudit {
         Self { log, partitions, position, hash, recorded_at: i64::MIN, streams: HashMap::new() }
     }
 
-    /// Takes the next record: chain, numbering, time, one effect per command. Gives what is wrong with it.
-    pub fn record(&mut self, record: &Record, hash: &Hash) -> Vec<String> {
+    /// Takes the next record: chain, numbering, time, one effect per command.
+    pub fn record(&mut self, record: &Record, hash: &Hash, problems: &mut Problems) {
+        for fault in self.faults(record, hash) {
+            problems.add(format!("log {} position {}: {fault}", self.log, record.position));
+        }
+    }
+
+    fn faults(&mut self, record: &Record, hash: &Hash) -> Vec<String> {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         let mut faults = Vec::new();

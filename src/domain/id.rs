@@ -45,8 +45,27 @@ pub struct StreamId {
 }
 
 impl StreamId {
+    /// Bytes of a key.
+    pub const KEY_LEN: usize = 33;
+
     pub fn new(tenant: TenantId, aggregate: Aggregate, id: Uuid) -> Self {
         Self { tenant, aggregate, id }
+    }
+
+    /// Tenant, aggregate and id in [`Self::KEY_LEN`] bytes, which sort as streams do. Stores keep it as it is.
+    pub fn to_key(&self) -> [u8; Self::KEY_LEN] {
+        let mut key = [0; Self::KEY_LEN];
+        key[..16].copy_from_slice(self.tenant.0.as_bytes());
+        key[16] = self.aggregate as u8;
+        key[17..].copy_from_slice(self.id.as_bytes());
+        key
+    }
+
+    /// The stream of a [`Self::to_key`]; `None` where it is none.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        let key: &[u8; Self::KEY_LEN] = key.try_into().ok()?;
+        let tenant = TenantId(Uuid::from_slice(&key[..16]).ok()?);
+        Some(Self::new(tenant, Aggregate::from_code(key[16])?, Uuid::from_slice(&key[17..]).ok()?))
     }
 
     /// The log that holds this stream for ever, given the partition counts that its fleet was created with.
@@ -187,6 +206,24 @@ pub fn reaction_command_id(event: Uuid, reaction: &str, target: &StreamId) -> Uu
 mod tests {
     use super::*;
 
+    #[test]
+    fn keys_sort_as_streams_do_and_tell_them_again() {
+        let mut streams: Vec<_> = (0..200u128)
+            .map(|number| {
+                let id = |salt: u128| {
+                    Uuid::from_u128((number * 0x9e37_79b9_7f4a_7c15_f39c + salt).rotate_left(number as u32))
+                };
+                StreamId::new(TenantId(id(number % 3)), Aggregate::ALL[number as usize % 6], id(0))
+            })
+            .collect();
+        streams.sort();
+        streams.dedup();
+        for pair in streams.windows(2) {
+            assert!(pair[0].to_key() < pair[1].to_key(), "{} before {}", pair[0], pair[1]);
+        }
+        assert!(streams.iter().all(|stream| StreamId::from_key(&stream.to_key()) == Some(*stream)));
+        assert_eq!(StreamId::from_key(&streams[0].to_key()[1..]), None);
+    }
     #[test]
     fn murmur2_agrees_with_kafka() {
         // Values from Kafka's own UtilsTest.testMurmur2.

@@ -84,7 +84,7 @@ async fn comes_back(folder: &TempDir, before: &[String], round: u128) {
     assert_eq!(other, None, "built again otherwise than it was");
     session(folder.path(), round).await;
     let report = inspect::check(folder.path(), folder_config(&settings()), true).await.unwrap();
-    assert_eq!((report.problems, report.events), (Vec::<String>::new(), (TENANTS * (round + 1)) as u64));
+    assert_eq!((report.problems.named, report.events), (Vec::<String>::new(), (TENANTS * (round + 1)) as u64));
 }
 
 #[tokio::test(flavor = "multi_thread")]

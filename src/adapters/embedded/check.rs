@@ -1,13 +1,13 @@
 //! Checking a folder: what the log must satisfy, and every derived row against a fold of the log.
 //!
-//! The records are folded by [`crate::domain::audit`], and the derived store must say the same. The derived store may lag behind the log (it is written
-//! behind), never contradict it: a row must be the fold at the row's own version, and whatever the checkpoint claims to
-//! hold must be there.
+//! The records are folded by [`crate::domain::audit`], and the derived store must say the same. It may lag behind the
+//! log (it is written behind), never contradict it: a row must be the fold at the row's own version, and whatever the
+//! checkpoint claims to hold must be there.
 
 use super::folder::FolderError;
-use super::store::{edge_key, head_key, stream_key};
+use super::store::{edge_key, head_key};
 use super::{Config, Embedded, segment};
-use crate::domain::audit::LogAudit;
+use crate::domain::audit::{LogAudit, Problems};
 use crate::domain::record::{Record, RecordKind};
 use crate::domain::{LogId, StreamId};
 use crate::ports::journal::Recorded;
@@ -16,8 +16,6 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Problems that a report names; the rest is counted.
-const PROBLEMS_MAX: usize = 100;
 /// Records read at once.
 const RECORDS_MAX: usize = 4096;
 
@@ -37,19 +35,8 @@ pub struct Report {
     /// Commands accepted and not decided yet.
     pub waiting: u64,
     pub dead_letters: u64,
-    /// How many problems there are.
-    pub problem_count: u64,
-    /// The first of them, each with its place.
-    pub problems: Vec<String>,
-}
-
-impl Report {
-    fn problem(&mut self, text: String) {
-        self.problem_count += 1;
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(text);
-        }
-    }
+    #[serde(flatten)]
+    pub problems: Problems,
 }
 
 /// Checks a folder that no process has open. Opening recovers it as a start does.
@@ -73,7 +60,7 @@ pub async fn check(path: &Path, config: &Config, deep: bool) -> Result<Report, F
         report.logs += 1;
         let mut check = LogCheck::new(log, embedded.partitions);
         if let Err(cause) = check.read(&embedded, deep, &mut report) {
-            report.problem(format!("log {log}: {cause}"));
+            report.problems.add(format!("log {log}: {cause}"));
             continue;
         }
         report.streams += check.audit.streams.len() as u64;
@@ -107,9 +94,7 @@ impl LogCheck {
                 break;
             }
             for Recorded { record, hash, .. } in &records {
-                for fault in self.audit.record(record, hash) {
-                    report.problem(format!("log {} position {}: {fault}", self.log, record.position));
-                }
+                self.audit.record(record, hash, &mut report.problems);
                 report.records += 1;
                 report.events += u64::from(record.kind == RecordKind::Event);
                 if deep {
@@ -120,7 +105,7 @@ impl LogCheck {
         let state = embedded.logs.cell(self.log).inner.lock().state.clone();
         if (state.head, state.head_hash) != (self.audit.position, self.audit.hash) {
             let (head, end) = (state.head, self.audit.position);
-            report.problem(format!("log {}: its head is {head}, its records end at {end}", self.log));
+            report.problems.add(format!("log {}: its head is {head}, its records end at {end}", self.log));
         }
         Ok(())
     }
@@ -135,15 +120,15 @@ impl LogCheck {
             report.rows_compared += 1;
             *head_at = Some(head.position);
             if head.version != folded.version || *head.state != *folded.blob()? {
-                report.problem(format!("head of {stream}: differs from the log at position {}", record.position));
+                report.problems.add(format!("head of {stream}: differs from the log at position {}", record.position));
             }
         }
-        let row = embedded.store.rows.get(&stream_key(&stream)).map_err(|error| error.to_string())?;
+        let row = embedded.store.rows.get(&stream.to_key()).map_err(|error| error.to_string())?;
         if let Some(row) = row.filter(|row| row.version == record.version && record.version > 0) {
             report.rows_compared += 1;
             *row_at = Some(row.version);
             if *row.state != *folded.blob()? {
-                report.problem(format!("view row of {stream}: differs from the log at version {}", row.version));
+                report.problems.add(format!("view row of {stream}: differs from the log at version {}", row.version));
             }
         }
         Ok(())
@@ -156,10 +141,10 @@ impl LogCheck {
         for (stream, folded) in &self.audit.streams {
             let (head_at, row_at) = self.stored.get(stream).copied().unwrap_or_default();
             if folded.position <= indexed_to && head_at != Some(folded.position) {
-                report.problem(format!("head of {stream}: missing or old, position {} is due", folded.position));
+                report.problems.add(format!("head of {stream}: missing or old, position {} is due", folded.position));
             }
             if folded.position <= projected_to && folded.version > 0 && row_at != Some(folded.version) {
-                report.problem(format!("view row of {stream}: missing or old, version {} is due", folded.version));
+                report.problems.add(format!("view row of {stream}: missing or old, version {} is due", folded.version));
             }
             if folded.position > indexed_to {
                 continue;
@@ -171,7 +156,8 @@ impl LogCheck {
                 let present = embedded.store.edges.get(&edge_key(from, stream)).ok().flatten().map(|edge| edge.present);
                 if present != Some(now.contains(from)) {
                     report
-                        .problem(format!("edge {from} -> {stream}: {present:?}, the log says {}", now.contains(from)));
+                        .problems
+                        .add(format!("edge {from} -> {stream}: {present:?}, the log says {}", now.contains(from)));
                 }
             }
         }

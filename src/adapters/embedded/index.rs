@@ -4,7 +4,7 @@ use super::Config;
 use super::folder::FolderError;
 use super::journal::EmbeddedJournal;
 use super::logs::{Logs, slot};
-use super::store::{EdgeRow, HeadKey, Store, edge_key, head_key, known_key, stream_key, stream_of_key};
+use super::store::{EdgeRow, HeadKey, Store, edge_key, head_key, known_key};
 use crate::domain::{LogId, StreamId, TenantId};
 use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef};
 use crate::ports::journal::Recorded;
@@ -123,7 +123,7 @@ impl EmbeddedIndex {
             stream_bytes[..16].copy_from_slice(&key[3..19]);
             stream_bytes[16] = key[0];
             stream_bytes[17..].copy_from_slice(&key[19..]);
-            let Some(stream) = stream_of_key(&stream_bytes) else { continue };
+            let Some(stream) = StreamId::from_key(&stream_bytes) else { continue };
             let mut shard = self.shard(stream.log(self.logs.partitions())).lock();
             if let Some(slot) = shard.heads.get_mut(&(stream.tenant, stream.id)).filter(|slot| !slot.dirty) {
                 slot.dirty = true;
@@ -264,20 +264,20 @@ impl Index for EmbeddedIndex {
 
     async fn edges(&self, from: StreamId, after: Option<StreamId>, edges_max: usize) -> Result<Vec<StreamId>, Error> {
         let mut start = [0; 66];
-        start[..33].copy_from_slice(&stream_key(&from));
+        start[..33].copy_from_slice(&from.to_key());
         if let Some(after) = after {
-            start[33..].copy_from_slice(&stream_key(&after));
+            start[33..].copy_from_slice(&after.to_key());
             super::store::increment(&mut start);
         }
         let mut end = [0xff; 66];
-        end[..33].copy_from_slice(&stream_key(&from));
+        end[..33].copy_from_slice(&from.to_key());
         let mut found = Vec::new();
         loop {
             let rows = self.store.edges.scan(&start, Some(&end), EDGES_PER_SCAN).map_err(unavailable)?;
             let last = rows.last().map(|(key, _)| *key);
             let whole = rows.len() == EDGES_PER_SCAN;
             let present = rows.into_iter().filter(|(_, row)| row.present);
-            found.extend(present.filter_map(|(key, _)| stream_of_key(&key[33..])));
+            found.extend(present.filter_map(|(key, _)| StreamId::from_key(&key[33..])));
             match last {
                 Some(last) if whole && found.len() < edges_max => {
                     start = last;

@@ -4,7 +4,7 @@ use super::folder::FolderError;
 use super::outcomes::Outcomes;
 use super::overlay::{Overlay, decode, write_sorted};
 use super::{Config, logs};
-use crate::domain::{Aggregate, LogId, StreamId, TenantId};
+use crate::domain::{LogId, StreamId};
 use crate::ports::index::{Head, Known};
 use crate::ports::topic::Buried;
 use crate::ports::views::RowData;
@@ -14,8 +14,6 @@ use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// tenant ‖ aggregate ‖ id.
-pub type StreamKey = [u8; 33];
 /// depended-on ‖ dependent.
 pub type EdgeKey = [u8; 66];
 /// stream ‖ command id.
@@ -157,30 +155,16 @@ fn location_key(log: LogId, position: u64) -> LocationKey {
     key
 }
 
-pub fn stream_key(stream: &StreamId) -> StreamKey {
-    let mut key = [0; 33];
-    key[..16].copy_from_slice(stream.tenant.0.as_bytes());
-    key[16] = stream.aggregate as u8;
-    key[17..].copy_from_slice(stream.id.as_bytes());
-    key
-}
-
-pub fn stream_of_key(key: &[u8]) -> Option<StreamId> {
-    let tenant = TenantId(Uuid::from_slice(key.get(..16)?).ok()?);
-    let aggregate = Aggregate::from_code(*key.get(16)?)?;
-    Some(StreamId::new(tenant, aggregate, Uuid::from_slice(key.get(17..33)?).ok()?))
-}
-
 pub fn edge_key(from: &StreamId, to: &StreamId) -> EdgeKey {
     let mut key = [0; 66];
-    key[..33].copy_from_slice(&stream_key(from));
-    key[33..].copy_from_slice(&stream_key(to));
+    key[..33].copy_from_slice(&from.to_key());
+    key[33..].copy_from_slice(&to.to_key());
     key
 }
 
 pub fn known_key(stream: &StreamId, command_id: Uuid) -> KnownKey {
     let mut key = [0; 49];
-    key[..33].copy_from_slice(&stream_key(stream));
+    key[..33].copy_from_slice(&stream.to_key());
     key[33..].copy_from_slice(command_id.as_bytes());
     key
 }

@@ -2,7 +2,7 @@
 
 use super::folder::FolderError;
 use super::logs::{Logs, slot};
-use super::store::{Store, increment, stream_key, stream_of_key};
+use super::store::{Store, increment};
 use crate::domain::{Aggregate, LogId, StreamId, TenantId};
 use crate::ports::views::{Error, RowData, ViewRow, Views};
 use async_trait::async_trait;
@@ -41,7 +41,7 @@ impl EmbeddedViews {
         let rows = self.store.rows.scan(&from, to.as_ref(), rows_max).map_err(unavailable)?;
         rows.into_iter()
             .map(|(key, data)| {
-                let stream = stream_of_key(&key).ok_or_else(|| Error::Damaged("a key names no stream".into()))?;
+                let stream = StreamId::from_key(&key).ok_or_else(|| Error::Damaged("a key names no stream".into()))?;
                 Ok(ViewRow { stream, data })
             })
             .collect()
@@ -49,7 +49,7 @@ impl EmbeddedViews {
 
     /// The first key of a tenant and aggregate after `after`, and the end of them.
     fn bounds(tenant: TenantId, aggregate: Aggregate, after: Option<Uuid>) -> ([u8; 33], [u8; 33]) {
-        let mut from = stream_key(&StreamId::new(tenant, aggregate, after.unwrap_or(Uuid::nil())));
+        let mut from = StreamId::new(tenant, aggregate, after.unwrap_or(Uuid::nil())).to_key();
         if after.is_some() {
             increment(&mut from);
         }
@@ -61,7 +61,7 @@ impl EmbeddedViews {
 
     /// The least tenant after this one that has any row.
     fn next_tenant(&self, after: TenantId) -> Result<Option<TenantId>, Error> {
-        let mut from = stream_key(&StreamId::new(after, Aggregate::Tenant, Uuid::nil()));
+        let mut from = StreamId::new(after, Aggregate::Tenant, Uuid::nil()).to_key();
         from[16..].fill(0xff);
         Ok(self.scan(from, None, 1)?.first().map(|row| row.stream.tenant))
     }
@@ -74,7 +74,7 @@ fn unavailable(error: FolderError) -> Error {
 #[async_trait]
 impl Views for EmbeddedViews {
     async fn apply(&self, log: LogId, rows: Vec<ViewRow>, through: u64) -> Result<(), Error> {
-        self.store.rows.put_all(rows.into_iter().map(|row| (stream_key(&row.stream), row.data)));
+        self.store.rows.put_all(rows.into_iter().map(|row| (row.stream.to_key(), row.data)));
         let mut marks = self.marks.lock();
         let applied = &mut marks.applied[slot(log, self.logs.partitions())];
         *applied = through.max(*applied);
@@ -86,7 +86,7 @@ impl Views for EmbeddedViews {
     }
 
     async fn get(&self, stream: StreamId) -> Result<Option<ViewRow>, Error> {
-        let data: Option<RowData> = self.store.rows.get(&stream_key(&stream)).map_err(unavailable)?;
+        let data: Option<RowData> = self.store.rows.get(&stream.to_key()).map_err(unavailable)?;
         Ok(data.map(|data| ViewRow { stream, data }))
     }
 

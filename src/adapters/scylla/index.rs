@@ -13,9 +13,7 @@
 
 use super::flush::{Row, Writer, rows};
 use super::merge::merge;
-use super::places::{
-    BEFORE_ALL, EdgePlace, bucket_of, full_key, log_of, outcome_bucket, short_key, stream_of_key, timestamp,
-};
+use super::places::{BEFORE_ALL, EdgePlace, bucket_of, log_of, outcome_bucket, short_key, timestamp};
 use super::session::{self, Store, words};
 use crate::domain::{LogId, Partitions, StreamId, TenantId};
 use crate::ports::Journal;
@@ -139,13 +137,13 @@ impl ScyllaIndex {
         after: Option<StreamId>,
         edges_max: usize,
     ) -> Result<Vec<(StreamId, StreamId)>, Error> {
-        let after = after.map(|after| full_key(&after));
+        let after = after.map(|after| after.to_key());
         let after = after.as_ref().map_or(BEFORE_ALL, |key| key.as_slice());
-        let values = (place.name.as_str(), shard, full_key(from), after, edges_max as i32);
+        let values = (place.name.as_str(), shard, from.to_key(), after, edges_max as i32);
         let result = self.store.session.execute_unpaged(&self.select.edges, values).await.map_err(unavailable)?;
         let targets = rows::<(Bytes,)>(result).map_err(Error::Damaged)?;
         let stream = |(key,): (Bytes,)| {
-            let stream = stream_of_key(&key).ok_or_else(|| Error::Damaged("an edge names no stream".into()))?;
+            let stream = StreamId::from_key(&key).ok_or_else(|| Error::Damaged("an edge names no stream".into()))?;
             Ok((stream, stream))
         };
         targets.into_iter().map(stream).collect()
@@ -227,7 +225,7 @@ impl SerializeRow for IndexRow<'_> {
     ) -> Result<(), SerializationError> {
         match self {
             Self::Edge { place, from, to, present, position } => {
-                let (shard, from, to) = (place.shard(to), full_key(from), full_key(to));
+                let (shard, from, to) = (place.shard(to), from.to_key(), to.to_key());
                 match present {
                     true => (&place.name, shard, from, to, timestamp(*position)).serialize(context, writer),
                     false => (timestamp(*position), &place.name, shard, from, to).serialize(context, writer),

@@ -3,15 +3,13 @@
 //! Meant for when nothing is under way: a head or row that is late reads as one that is wrong.
 
 use super::Links;
-use crate::domain::audit::LogAudit;
+use crate::domain::audit::{LogAudit, Problems};
 use crate::domain::record::RecordKind;
 use crate::domain::{LogId, Partitions, StreamId};
 use crate::ports::journal::Recorded;
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 
-/// Problems that a report names; the rest is counted.
-const PROBLEMS_MAX: usize = 100;
 /// Records, heads or edges read at once.
 const PAGE: usize = 1_000;
 
@@ -28,18 +26,8 @@ pub struct Report {
     pub events_compared: u64,
     /// Claims of all logs together.
     pub claims: u64,
-    pub problem_count: u64,
-    /// The first of them, each with its place.
-    pub problems: Vec<String>,
-}
-
-impl Report {
-    fn problem(&mut self, text: String) {
-        self.problem_count += 1;
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(text);
-        }
-    }
+    #[serde(flatten)]
+    pub problems: Problems,
 }
 
 /// Checks every log; where it is `deep`, heads, edges, view rows and the events topics too.
@@ -59,7 +47,9 @@ pub async fn check(fleet: &Links, partitions: Partitions, deep: bool) -> Result<
         let mut audit = LogAudit::new(log, partitions);
         let events = read(fleet, log, state.head, &mut audit, &mut report).await?;
         if (state.head, state.head_hash) != (audit.position, audit.hash) {
-            report.problem(format!("log {log}: its head is {}, its records end at {}", state.head, audit.position));
+            report
+                .problems
+                .add(format!("log {log}: its head is {}, its records end at {}", state.head, audit.position));
         }
         report.streams += audit.streams.len() as u64;
         if deep {
@@ -85,9 +75,7 @@ async fn read(
             break;
         }
         for Recorded { record, hash, .. } in &page {
-            for fault in audit.record(record, hash) {
-                report.problem(format!("log {log} position {}: {fault}", record.position));
-            }
+            audit.record(record, hash, &mut report.problems);
             audit.fold(record)?;
             report.records += 1;
             if record.kind == RecordKind::Event {
@@ -109,28 +97,28 @@ async fn compare_streams(fleet: &Links, log: LogId, audit: &LogAudit, report: &m
             report.rows_compared += 2;
             match head {
                 Some(head) if (head.version, head.position) == place && *head.state == *blob => {}
-                Some(head) => report.problem(format!(
+                Some(head) => report.problems.add(format!(
                     "head of {stream}: is at version {} position {}, the log makes {place:?}",
                     head.version, head.position
                 )),
-                None => report.problem(format!("head of {stream}: missing")),
+                None => report.problems.add(format!("head of {stream}: missing")),
             }
             let row = fleet.views.get(*stream).await.map_err(|error| error.to_string())?;
             match row {
                 Some(row) if row.data.version == folded.version && *row.data.state == *blob => {}
                 None if folded.version == 0 => {}
-                Some(row) => report.problem(format!(
+                Some(row) => report.problems.add(format!(
                     "view row of {stream}: is at version {}, the log makes {}",
                     row.data.version, folded.version
                 )),
-                None => report.problem(format!("view row of {stream}: missing")),
+                None => report.problems.add(format!("view row of {stream}: missing")),
             }
             let now = folded.state.depends_on(stream);
             for from in &folded.ever_depended_on {
                 report.rows_compared += 1;
                 let (present, due) = (has_edge(fleet, *from, *stream).await?, now.contains(from));
                 if present != due {
-                    report.problem(format!("edge {from} -> {stream}: {present}, the log says {due}"));
+                    report.problems.add(format!("edge {from} -> {stream}: {present}, the log says {due}"));
                 }
             }
         }
@@ -157,10 +145,12 @@ fn compare_events(log: LogId, events: &[u64], found: &HashSet<u64>, report: &mut
     let wanted: HashSet<u64> = events.iter().copied().filter(|position| *position >= first).collect();
     report.events_compared += found.len() as u64;
     if found.is_empty() && !events.is_empty() {
-        report.problem(format!("log {log}: its events topic is empty, and it has {} events", events.len()));
+        report.problems.add(format!("log {log}: its events topic is empty, and it has {} events", events.len()));
     }
     let (missed, strange) = (wanted.difference(found).count(), found.difference(&wanted).count());
     if missed + strange > 0 {
-        report.problem(format!("log {log}: its events topic misses {missed} events and shows {strange} strange ones"));
+        report
+            .problems
+            .add(format!("log {log}: its events topic misses {missed} events and shows {strange} strange ones"));
     }
 }
