@@ -46,47 +46,60 @@ async fn main() {
         println!("AGENTVERSE_TEST_CQL names no database: nothing was measured. See benches/README.md.");
         return;
     };
-    let journal = ScyllaJournal::open(servers.store.clone(), 1 << 20).await;
-    let journal: Arc<dyn Journal> = Arc::new(journal.unwrap_or_else(fail("the journal")));
+    // As in `cargo bench --bench cluster -- whole index_buckets=64`: one of the parts alone, and settings of its fleets.
+    let args: Vec<_> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let set: Vec<_> = args.iter().filter(|arg| arg.contains('=')).map(String::as_str).collect();
+    let part = args.iter().find(|arg| !arg.contains('='));
+    let wants = |name: &str| part.is_none_or(|part| part == name);
     let mut report = Report::default();
     for round in 0..ROUNDS {
-        report.add("one conditional write per command", raw::per_command(&servers, WRITERS, TURN).await);
-        report.add("raw conditional batches of 100", raw::batches(&servers, round, LOGS, RECORDS, BYTES, TURN).await);
-        report.add("the journal, batches of 100", append(&journal, TURN).await);
+        if wants("log") {
+            log(&servers, round, &mut report).await;
+        }
+        if wants("whole") {
+            whole(&format!("whole_{round}"), "default", &set, &mut report).await;
+        }
+        if wants("stubbed") {
+            stubbed(round, &mut report).await;
+        }
     }
-    pipelines(&mut report).await;
+    if wants("planned") {
+        whole("planned", "planned", &["partitions_of=agent=1000,mcp_server=500"], &mut report).await;
+    }
     report.print();
     servers.clean().await;
 }
 
-/// What Kafka is needed for too. Each fleet has topics and tables of its own.
-async fn pipelines(report: &mut Report) {
-    for round in 0..ROUNDS {
-        let Some(fleet) = Fleet::new(&format!("whole_{round}"), "default", &[]) else {
-            println!("AGENTVERSE_TEST_KAFKA names no broker: the pipeline was not measured.");
-            return;
-        };
-        let whole = pipeline::whole(&fleet, 3 * TURN).await;
-        report.add("the pipeline, topic to views", whole.rate);
-        report.add("  its records per append", whole.records_per_append);
+/// The log alone.
+async fn log(servers: &Servers, round: usize, report: &mut Report) {
+    let journal = ScyllaJournal::open(servers.store.clone(), 1 << 20).await;
+    let journal: Arc<dyn Journal> = Arc::new(journal.unwrap_or_else(fail("the journal")));
+    report.add("one conditional write per command", raw::per_command(servers, WRITERS, TURN).await);
+    report.add("raw conditional batches of 100", raw::batches(servers, round, LOGS, RECORDS, BYTES, TURN).await);
+    report.add("the journal, batches of 100", append(&journal, TURN).await);
+}
+
+/// From the command topic to the views, on topics and tables of its own.
+async fn whole(name: &str, profile: &str, set: &[&str], report: &mut Report) {
+    let Some(fleet) = Fleet::new(name, profile, set) else {
+        println!("AGENTVERSE_TEST_KAFKA names no broker: the pipeline was not measured.");
+        return;
+    };
+    let whole = pipeline::whole(&fleet, 3 * TURN).await;
+    report.add(&format!("the pipeline, topics as in {profile}"), whole.rate);
+    report.add(&format!("  its records per append, {profile}"), whole.records_per_append);
+    fleet.clean().await;
+}
+
+/// The processors without their log, and a plain loop on the same broker.
+async fn stubbed(round: usize, report: &mut Report) {
+    if let Some(fleet) = Fleet::new(&format!("plain_{round}"), "default", &[]) {
+        report.add("plain consume-and-produce", pipeline::plain_loop(&fleet).await);
         fleet.clean().await;
     }
-    let planned = ["partitions_of=agent=1000,mcp_server=500"];
-    if let Some(fleet) = Fleet::new("planned", "planned", &planned) {
-        let whole = pipeline::whole(&fleet, 3 * TURN).await;
-        report.add("the pipeline, 1,000 agent logs", whole.rate);
-        report.add("  its records per append, 1,000 logs", whole.records_per_append);
+    if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), "default", &[]) {
+        report.add("the processors, log stubbed", pipeline::log_stubbed(&fleet).await);
         fleet.clean().await;
-    }
-    for round in 0..ROUNDS {
-        if let Some(fleet) = Fleet::new(&format!("plain_{round}"), "default", &[]) {
-            report.add("plain consume-and-produce", pipeline::plain_loop(&fleet).await);
-            fleet.clean().await;
-        }
-        if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), "default", &[]) {
-            report.add("the processors, log stubbed", pipeline::log_stubbed(&fleet).await);
-            fleet.clean().await;
-        }
     }
 }
 

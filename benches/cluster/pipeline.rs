@@ -124,6 +124,9 @@ pub async fn whole(fleet: &Fleet, turn: Duration) -> Whole {
     links.journal = counted.clone();
     let processing = cluster::process(&links, &fleet.settings).unwrap_or_else(fail("process"));
     let projecting = cluster::project(&links, &fleet.settings).unwrap_or_else(fail("project"));
+    while processing.ready().is_err() || projecting.ready().is_err() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let before = shown(fleet, &*links.views).await;
     let (started, mut produced) = (Instant::now(), 0);
     let (mut from, mut base) = (None, 0);
@@ -178,6 +181,7 @@ pub async fn log_stubbed(fleet: &Fleet) -> f64 {
         clock: Arc::new(SystemClock),
         outcomes: links.outcomes.clone(),
         assignment: Arc::new(Mine),
+        notice: Arc::new(|_, _| {}),
         owned: Arc::new(AtomicUsize::new(0)),
         partitions: fleet.settings.fleet_partitions(),
         limits: fleet.settings.cluster_limits(),
@@ -229,9 +233,12 @@ pub async fn plain_loop(fleet: &Fleet) -> f64 {
     let consumer: BaseConsumer = client.create().unwrap_or_else(fail("a consumer"));
     let mut list = TopicPartitionList::new();
     for log in fleet.agent_logs() {
-        let (_, end) = consumer
-            .fetch_watermarks(&commands, i32::from(log.partition), Duration::from_secs(10))
-            .unwrap_or_else(fail("the end of a partition"));
+        let mut ends = (0..100).map(|_| {
+            let ends = consumer.fetch_watermarks(&commands, i32::from(log.partition), Duration::from_secs(10));
+            // A topic that was just made has no leader for a moment.
+            ends.inspect_err(|_| std::thread::sleep(Duration::from_millis(100)))
+        });
+        let Some((_, end)) = ends.find_map(Result::ok) else { fail("the end of a partition")("no leader") };
         list.add_partition_offset(&commands, i32::from(log.partition), Offset::Offset(end))
             .unwrap_or_else(fail("a partition"));
     }

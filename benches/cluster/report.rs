@@ -2,15 +2,15 @@
 
 #[derive(Default)]
 pub struct Report {
-    rows: Vec<(&'static str, Vec<f64>)>,
+    rows: Vec<(String, Vec<f64>)>,
 }
 
 impl Report {
-    pub fn add(&mut self, name: &'static str, rate: f64) {
+    pub fn add(&mut self, name: &str, rate: f64) {
         println!("{name}: {rate:.0}/s");
-        match self.rows.iter_mut().find(|(found, _)| *found == name) {
+        match self.rows.iter_mut().find(|(found, _)| found == name) {
             Some((_, rates)) => rates.push(rate),
-            None => self.rows.push((name, vec![rate])),
+            None => self.rows.push((name.to_owned(), vec![rate])),
         }
     }
 

@@ -48,6 +48,9 @@ pub struct Derivation {
     pub repeated: Vec<Repeated>,
 }
 
+/// Told of every event once the index shows what it made.
+pub type Notice = Arc<dyn Fn(StreamId, &AnyEvent) + Send + Sync>;
+
 /// The deriver of one log.
 pub struct Deriver {
     pub log: LogId,
@@ -56,6 +59,7 @@ pub struct Deriver {
     pub topics: Arc<dyn Topics>,
     pub outcomes: Arc<dyn Outcomes>,
     pub reactor: Reactor,
+    pub notice: Notice,
     pub marks: Arc<Marks>,
 }
 
@@ -87,6 +91,11 @@ impl Deriver {
             let through = last.record.position;
             self.index.apply(self.log, rows(&records), through).await?;
             self.marks.indexed_to.fetch_max(through, Ordering::AcqRel);
+            for recorded in records.iter() {
+                if let Some(Decided { event: Some(event), .. }) = &recorded.decided {
+                    (self.notice)(recorded.record.stream(), event);
+                }
+            }
             self.topics.publish(self.log, records.clone()).await?;
             self.tell(&records).await?;
             self.react(&records).await?;

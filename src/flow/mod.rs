@@ -5,6 +5,7 @@ pub mod decide;
 pub mod derive;
 pub mod gateway;
 pub mod heartbeat;
+pub mod keeper;
 pub mod lease;
 pub mod outcome;
 pub mod process;
@@ -12,6 +13,7 @@ pub mod project;
 pub mod projected;
 pub mod query;
 pub mod react;
+pub mod relay;
 pub mod trace;
 pub mod world;
 

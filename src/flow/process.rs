@@ -7,11 +7,10 @@ mod attempts;
 #[cfg(test)]
 mod tests;
 
-use crate::domain::record::Hash;
 use crate::domain::{LogId, Micros, Partitions, StreamId};
 use crate::flow::append::append;
 use crate::flow::decide::{BatchDecider, Decisions};
-use crate::flow::derive::{Derivation, Deriver, Marks};
+use crate::flow::derive::{Derivation, Deriver, Marks, Notice};
 use crate::flow::process::attempts::Attempts;
 use crate::flow::react::Reactor;
 use crate::flow::trace;
@@ -38,6 +37,7 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub outcomes: Arc<dyn Outcomes>,
     pub assignment: Arc<dyn Assignment>,
+    pub notice: Notice,
     /// How many logs are claimed and caught up: readiness.
     pub owned: Arc<AtomicUsize>,
     pub partitions: Partitions,
@@ -70,6 +70,8 @@ pub enum Error {
 
 /// Batches between a processor and its deriver.
 const DERIVATIONS_MAX: usize = 16;
+/// Records from which on no further batch is derived together with them.
+const DERIVED_TOGETHER: usize = 1_000;
 /// Between a failure and the next claim: the first time, and at most, when nothing comes of it again and again.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -127,6 +129,7 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
             sight: Sight::new(parts.index.clone(), parts.partitions),
             page_max: parts.limits.reaction_page_max,
         },
+        notice: parts.notice.clone(),
         marks: marks.clone(),
     };
     deriver.catch_up(state.derived_to, state.head).await?;
@@ -159,7 +162,14 @@ async fn derive_all(
     mut deriver: Deriver,
     mut inbox: mpsc::Receiver<Derivation>,
 ) -> Result<(), crate::flow::derive::Error> {
-    while let Some(derivation) = inbox.recv().await {
+    while let Some(mut derivation) = inbox.recv().await {
+        // What waits goes together: a store that keeps rows by partition takes many as fast as one.
+        while derivation.records.len() < DERIVED_TOGETHER
+            && let Ok(next) = inbox.try_recv()
+        {
+            derivation.records.extend(next.records);
+            derivation.repeated.extend(next.repeated);
+        }
         deriver.derive(derivation).await?;
     }
     Ok(())
@@ -188,18 +198,34 @@ impl Processor<'_> {
                 () = stop.cancelled() => return Ok(()),
                 deliveries = polled => deliveries?,
             };
-            self.unpin();
-            while self.pinned.len() >= limits.pinned_heads_max {
-                // Index rows lag: the log pauses rather than grow.
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                self.unpin();
-                if self.derivations.is_closed() {
-                    return Err(Error::DeriverEnded(self.log));
-                }
-            }
             let this = self.begin(&mut deliveries).await;
-            self.batch(deliveries, this.condemned.as_deref()).await?;
+            self.sight.refresh();
+            self.unpin();
+            let mut heads = match this.condemned {
+                Some(_) => HashMap::new(),
+                None => self.heads(&deliveries).await?,
+            };
+            // The log takes less at a time than the topic gives; what was read for all of them is good for each.
+            let mut rest = deliveries.as_slice();
+            while !rest.is_empty() && !stop.is_cancelled() {
+                self.make_room().await?;
+                self.batch(rest, &mut heads, this.condemned.as_deref()).await?;
+                rest = &rest[rest.partition_point(|delivery| delivery.offset < self.state.consumed)..];
+            }
         }
+    }
+
+    /// Index rows lag: the log pauses rather than grow.
+    async fn make_room(&mut self) -> Result<(), Error> {
+        self.unpin();
+        while self.pinned.len() >= self.parts.limits.pinned_heads_max {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            self.unpin();
+            if self.derivations.is_closed() {
+                return Err(Error::DeriverEnded(self.log));
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of the heads that the index shows.
@@ -213,16 +239,17 @@ impl Processor<'_> {
     }
 
     /// Decides and appends as many deliveries as fit a batch; a condemned one is dead-lettered without a look at it.
-    async fn batch(&mut self, deliveries: Vec<Delivery>, condemned: Option<&str>) -> Result<(), Error> {
+    async fn batch(
+        &mut self,
+        deliveries: &[Delivery],
+        heads: &mut HashMap<StreamId, Arc<Head>>,
+        condemned: Option<&str>,
+    ) -> Result<(), Error> {
         let watch = Stopwatch::start();
         let now = self.parts.clock.now().max(self.state.recorded_at);
         let (mut decisions, consumed) = match condemned {
-            Some(cause) => self.condemn(&deliveries, cause, now),
-            None => {
-                let heads = self.heads(&deliveries).await?;
-                self.sight.refresh();
-                self.decide(&deliveries, &heads, self.state.head_hash, now).await?
-            }
+            Some(cause) => self.condemn(deliveries, cause, now),
+            None => self.decide(deliveries, heads, now).await?,
         };
         watch.record(&handles().decide_batch);
         for unreadable in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
@@ -250,7 +277,10 @@ impl Processor<'_> {
             trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
         }
         count(&decisions, repeated.len());
-        self.pinned.extend(decisions.heads);
+        for (stream, head) in decisions.heads {
+            heads.insert(stream, head.clone());
+            self.pinned.insert(stream, head);
+        }
         let derivation = Derivation { records: decisions.records, repeated };
         self.derivations.send(derivation).await.map_err(|_| Error::DeriverEnded(self.log))
     }
@@ -285,12 +315,11 @@ impl Processor<'_> {
         &mut self,
         deliveries: &[Delivery],
         heads: &HashMap<StreamId, Arc<Head>>,
-        head_hash: Hash,
         now: Micros,
     ) -> Result<(Decisions, u64), Error> {
         let mut consumed = self.state.consumed;
         let limits = self.parts.limits;
-        let at = (self.state.head, head_hash);
+        let at = (self.state.head, self.state.head_hash);
         let mut decider = BatchDecider::new(self.log, at, now, limits.command_bytes_max, &mut self.sight);
         let commands = deliveries.iter().filter_map(|delivery| delivery.command.as_deref().ok());
         decider

@@ -4,7 +4,7 @@
 //! row is that head's state; where it comes from the log, the row before it is read and the event is folded onto it. Both
 //! give the same bytes.
 
-use crate::domain::record::{Record, RecordKind};
+use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, LogId, StreamId};
 use crate::flow::derive::event_of;
 use crate::flow::trace;
@@ -31,9 +31,6 @@ pub enum Error {
     State { stream: StreamId, cause: String },
 }
 
-/// Told of every record that is projected.
-pub type Notice = Arc<dyn Fn(&Record) + Send + Sync>;
-
 /// Records projected in one go.
 const RECORDS_MAX: usize = 1000;
 /// Rows read at a time.
@@ -41,19 +38,18 @@ const READS_MAX: usize = 64;
 /// Between a failure and the next try.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Projects a log until told to stop. `projected` shows how far; `notice` hears of each record.
+/// Projects a log until told to stop. `projected` shows how far.
 pub async fn run(
     log: LogId,
     topics: Arc<dyn Topics>,
     views: Arc<dyn Views>,
     projected: watch::Sender<u64>,
-    notice: Notice,
     stop: CancellationToken,
 ) {
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = follow(log, &*topics, &*views, &projected, &notice) => result,
+            result = follow(log, &*topics, &*views, &projected) => result,
         };
         if let Err(error) = result {
             tracing::warn!(%log, %error, "projecting failed; trying again");
@@ -67,7 +63,6 @@ async fn follow(
     topics: &dyn Topics,
     views: &dyn Views,
     projected: &watch::Sender<u64>,
-    notice: &Notice,
 ) -> Result<(), Error> {
     let mut after = views.applied_to(log).await?;
     projected.send_replace(after);
@@ -80,7 +75,6 @@ async fn follow(
         handles().project_rows.increment(rows.len() as u64);
         views.apply(log, rows, through).await?;
         after = through;
-        records.iter().for_each(|recorded| notice(&recorded.record));
         for recorded in records.iter().filter(|recorded| recorded.record.last) {
             trace::passed("project", &recorded.record.envelope, Some(recorded.record.position));
         }

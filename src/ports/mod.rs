@@ -4,6 +4,7 @@
 //! and nothing in `flow`, names an adapter.
 
 pub mod assignment;
+pub mod beats;
 mod blob;
 pub mod clock;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub mod topic;
 pub mod views;
 
 pub use assignment::Assignment;
+pub use beats::Beats;
 pub use clock::Clock;
 pub use index::Index;
 pub use journal::Journal;

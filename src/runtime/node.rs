@@ -7,15 +7,15 @@ use crate::flow::gateway::Gateway;
 use crate::flow::lease::Leases;
 use crate::flow::outcome::OutcomeHub;
 use crate::flow::process::{self, Parts};
-use crate::flow::project::{self, Notice};
+use crate::flow::project;
 use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
 use crate::ports::{Journal, Views};
 use crate::runtime::settings::Settings;
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -61,6 +61,7 @@ impl Node {
         let embedded = Embedded::open(path, &folder_config(settings))?;
         let hub = Arc::new(OutcomeHub::default());
         let owned = Arc::new(AtomicUsize::new(0));
+        let leases = Arc::new(new_leases(&embedded, settings));
         let parts = Parts {
             journal: embedded.journal.clone(),
             topics: embedded.topics.clone(),
@@ -68,6 +69,10 @@ impl Node {
             clock: Arc::new(SystemClock),
             outcomes: hub.clone(),
             assignment: embedded.assignment()?,
+            notice: Arc::new({
+                let leases = leases.clone();
+                move |stream, event| leases.notice(stream, event)
+            }),
             owned: owned.clone(),
             partitions: embedded.partitions.into(),
             limits: settings.limits(),
@@ -75,22 +80,13 @@ impl Node {
         reindex(&embedded.log_ids(), &parts).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let leases: Arc<OnceLock<Arc<Leases>>> = Arc::default();
-        let notice: Notice = Arc::new({
-            let leases = leases.clone();
-            move |record| {
-                if let Some(leases) = leases.get() {
-                    leases.notice(record);
-                }
-            }
-        });
         let mut projected = HashMap::new();
         for log in embedded.log_ids() {
             tasks.spawn(process::run(log, parts.clone(), stop.clone()));
             let (sender, receiver) = watch::channel(0);
             projected.insert(log, receiver);
             let (topics, views) = (parts.topics.clone(), embedded.views.clone());
-            tasks.spawn(project::run(log, topics, views, sender, notice.clone(), stop.clone()));
+            tasks.spawn(project::run(log, topics, views, sender, stop.clone()));
         }
         let projected = Arc::new(projected);
         let checkpointer = embedded.checkpointer();
@@ -105,7 +101,6 @@ impl Node {
             embedded.topics.clone(),
             embedded.journal.clone(),
         ));
-        let leases = leases.get_or_init(|| Arc::new(new_leases(&embedded, &gateway, settings))).clone();
         let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
         let views: Arc<dyn Views> = node.embedded.views.clone();
@@ -189,9 +184,9 @@ async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
     Ok(())
 }
 
-fn new_leases(embedded: &Embedded, gateway: &Arc<Gateway>, settings: &Settings) -> Leases {
-    let (index, times) = (embedded.index.clone(), settings.lease_times());
-    Leases::new(gateway.clone(), index, embedded.partitions.into(), times, fresh_id)
+fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
+    let (topics, index) = (embedded.topics.clone(), embedded.index.clone());
+    Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

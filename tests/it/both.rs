@@ -25,15 +25,11 @@ const SHARED: &str = "00000000-0000-0000-0000-000000000000";
 /// An id that nothing has.
 const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 
-/// What the embedded node has as the cluster has it: the count of logs and the bound of a command's records. Leases must
-/// not run out while the script runs: the cluster has none.
-const EMBEDDED: &[&str] = &[
-    "partitions=4",
-    "command_bytes_max=524288",
-    "http_wait_ms_default=30000",
-    "heartbeat_lease_ms=86000000",
-    "heartbeat_offline_ms=86400000",
-];
+/// What both have. Leases must not run out while the script runs.
+const BOTH: &[(&str, &str)] =
+    &[("http_wait_ms_default", "30000"), ("heartbeat_lease_ms", "86000000"), ("heartbeat_offline_ms", "86400000")];
+/// What the embedded node has as the cluster has it: the count of logs and the bound of a command's records.
+const EMBEDDED: &[(&str, &str)] = &[("partitions", "4"), ("command_bytes_max", "524288")];
 
 /// The `number`th id of a kind.
 fn id(kind: u16, number: u64) -> String {
@@ -42,9 +38,10 @@ fn id(kind: u16, number: u64) -> String {
 
 #[test]
 fn embedded_and_cluster_answer_alike() {
-    let Some(fleet) = Fleet::start("both", &[("http_wait_ms_default", "30000")]) else { return };
+    let Some(fleet) = Fleet::start("both", BOTH) else { return };
     let folder = Folder::new();
-    let settings: Vec<&str> = EMBEDDED.iter().flat_map(|setting| ["--set", setting]).collect();
+    let settings: Vec<_> = BOTH.iter().chain(EMBEDDED).map(|(name, value)| format!("{name}={value}")).collect();
+    let settings: Vec<&str> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
     let server = Server::start_with(&folder, &settings);
     let mut pair = Pair::new(&server.client(), &fleet.client("serve-1", TENANT));
     resources::load_the_shared_templates(&pair.cluster);

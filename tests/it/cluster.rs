@@ -8,8 +8,9 @@ pub mod fleet;
 mod role;
 mod servers;
 
+use crate::e2e::health::{LEASE_TIMES, an_agents_life, becomes};
 use fleet::Fleet;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[test]
 fn a_fleet_goes_on_while_its_processes_come_and_go() {
@@ -33,4 +34,31 @@ fn a_fleet_goes_on_while_its_processes_come_and_go() {
     (0..8).for_each(|number| drop(register(&format!("after one left {number}"))));
     assert_eq!(client.walk("/v1/agents", 100).len(), 25);
     assert!(!fleet.said(&third).contains("panicked"), "{}", fleet.said(&third));
+}
+
+#[test]
+fn leases_are_kept_by_whoever_owns_the_log_and_survive_it() {
+    let settings = [LEASE_TIMES, &[("kafka_session_ms_max", "6000"), ("http_wait_ms_default", "30000")]].concat();
+    let Some(mut fleet) = Fleet::start("leases", &settings) else { return };
+    let [client, stranger] = ["6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b01", "7a2d3b63-1e6f-4d4c-8b88-2a1a7a2a8c02"]
+        .map(|tenant| fleet.client("serve-1", tenant));
+    client.make("tenants", &json!({"name": "Acme"}));
+    an_agents_life(&client, &stranger);
+
+    // Those that were up when their keeper was killed, and never beat again.
+    let agents: Vec<_> = (0..8)
+        .map(|number| {
+            format!(
+                "/v1/agents/{}",
+                client.make("agents", &json!({"name": format!("agent {number}"), "category": "research"}))
+            )
+        })
+        .collect();
+    for path in &agents {
+        assert_eq!(client.post(&format!("{path}/heartbeat"), &Value::Null).status, 200);
+    }
+    agents.iter().for_each(|path| becomes(&client, path, "active"));
+    fleet.kill("process-1");
+    fleet.start_role("process");
+    agents.iter().for_each(|path| becomes(&client, path, "offline"));
 }

@@ -5,7 +5,7 @@
 mod bad_input;
 mod demo;
 mod durability;
-mod health;
+pub mod health;
 pub(crate) mod http;
 mod idempotence;
 mod letters;

@@ -94,7 +94,8 @@ impl Fleet {
         let link = Link::new(broker()?);
         let random = RandomState::new().build_hasher().finish();
         let mut topics = built_in().unwrap();
-        topics.retain(|topic| topic.name.contains(".agent.") || topic.name.contains("llm-requests"));
+        let used = ["agent.commands", "agent.events", "llm-requests"];
+        topics.retain(|topic| used.iter().any(|name| topic.name.contains(&format!(".{name}."))));
         set_replicas(&mut topics, 1);
         for topic in &mut topics {
             topic.name = format!("h2.{test}{random:x}.{}", topic.name);

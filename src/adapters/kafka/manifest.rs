@@ -19,6 +19,7 @@ macro_rules! files {
 pub const FILES: &[(&str, &str)] = files![
     "agentverse.agent.commands.v1.yaml",
     "agentverse.agent.events.v1.yaml",
+    "agentverse.agent.heartbeats.v1.yaml",
     "agentverse.agent_template.commands.v1.yaml",
     "agentverse.agent_template.events.v1.yaml",
     "agentverse.command-outcomes.v1.yaml",
@@ -141,7 +142,9 @@ pub fn parse(file: &str, text: &str) -> Result<Topic, Error> {
 
 /// Whether a topic's partitions answer to logs. What only wakes workers may grow.
 fn is_fixed(name: &str) -> bool {
-    [".commands.", ".events.", "command-outcomes", "dead-letters"].iter().any(|part| name.contains(part))
+    [".commands.", ".events.", ".heartbeats.", "command-outcomes", "dead-letters"]
+        .iter()
+        .any(|part| name.contains(part))
 }
 
 /// What Kafka takes as a topic's name.
@@ -325,6 +328,7 @@ mod tests {
             [
                 ("agentverse.agent.commands.v1", 1_000, "604800000"),
                 ("agentverse.agent.events.v1", 1_000, "604800000"),
+                ("agentverse.agent.heartbeats.v1", 1_000, "3600000"),
                 ("agentverse.llm-requests.v1", 200, "3600000"),
                 ("agentverse.mcp_server.commands.v1", 500, "86400000"),
                 ("agentverse.mcp_server.events.v1", 500, "2592000000"),

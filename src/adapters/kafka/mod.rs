@@ -1,7 +1,8 @@
-//! Kafka: the ports `topic` and `outcome` on a cluster's brokers.
+//! Kafka: the ports `topic`, `outcome` and `beats` on a cluster's brokers.
 //!
 //! One producer and one fetching consumer serve the whole process. Neither is a member of a group: who owns which log is
-//! decided elsewhere, and where to read on is in the log itself (`consumed`), so nothing is ever committed here. What a
+//! decided elsewhere, and where to read on is in the log itself (`consumed`); only heartbeats, which no log holds, have a
+//! place that is committed. What a
 //! record looks like on the wire is in `schemas/README.md`, "Kafka records".
 //!
 //! **Trust.** Kafka decides by topic who may write, not by tenant or source. A record that names another source than
@@ -14,6 +15,7 @@
 pub mod admin;
 #[cfg(test)]
 mod admin_tests;
+mod beats;
 pub mod client;
 #[cfg(test)]
 mod client_tests;
@@ -36,6 +38,7 @@ pub(super) mod tests;
 mod trouble;
 mod watch;
 
+pub use beats::KafkaBeats;
 pub use client::Link;
 use client::words;
 pub use membership::{Membership, Turns};
@@ -100,6 +103,10 @@ impl Names {
 
     fn dead_letters(&self) -> String {
         format!("{}agentverse.dead-letters.v1", self.prefix)
+    }
+
+    fn heartbeats(&self) -> String {
+        format!("{}agentverse.agent.heartbeats.v1", self.prefix)
     }
 
     fn outcomes(&self) -> String {

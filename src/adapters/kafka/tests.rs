@@ -2,11 +2,12 @@
 //! the broker (`host:port`); where it is not set these tests say that they did not run.
 
 mod attempts;
+mod beats;
 mod commands;
 mod events;
 mod records;
 
-use super::{Config, KafkaTopics, Link};
+use super::{Config, KafkaBeats, KafkaTopics, Link};
 use crate::adapters::embedded::Embedded;
 use crate::adapters::embedded::tests::{config as folder, ports};
 use crate::adapters::registry::Framing;
@@ -60,6 +61,7 @@ impl Ground {
             .iter()
             .map(|kind| format!("{prefix}agentverse.{}.{kind}.v1", Aggregate::Tenant.name()))
             .collect();
+        topics.push(format!("{prefix}agentverse.agent.heartbeats.v1"));
         topics.extend(["dead-letters", "command-outcomes"].map(|name| format!("{prefix}agentverse.{name}.v1")));
         let new: Vec<_> = topics
             .iter()
@@ -93,14 +95,34 @@ impl Ground {
         self.open = Some((embedded, Arc::new(topics)));
     }
 
-    /// Writes a record as somebody else's producer would.
+    pub fn beats(&self) -> KafkaBeats {
+        KafkaBeats::new(&self.topics()).expect("a client")
+    }
+
+    /// The topic of the agents' heartbeats.
+    pub fn heartbeats(&self) -> &str {
+        &self.topics[2]
+    }
+
+    /// Writes a command's record as somebody else's producer would.
     pub async fn foreign(&self, partition: u16, key: Option<&str>, value: &[u8], headers: &[(&str, &str)]) {
+        self.foreign_to(self.commands(), partition, key, value, headers).await;
+    }
+
+    pub async fn foreign_to(
+        &self,
+        topic: &str,
+        partition: u16,
+        key: Option<&str>,
+        value: &[u8],
+        headers: &[(&str, &str)],
+    ) {
         let producer: FutureProducer = self.config.link.config().create().expect("a producer");
         let mut own = OwnedHeaders::new();
         for (key, value) in headers {
             own = own.insert(Header { key, value: Some(*value) });
         }
-        let mut record = FutureRecord::to(self.commands()).partition(i32::from(partition)).payload(value).headers(own);
+        let mut record = FutureRecord::to(topic).partition(i32::from(partition)).payload(value).headers(own);
         if let Some(key) = key {
             record = record.key(key);
         }

@@ -172,7 +172,12 @@ impl Client {
     /// Makes the registry hold every new version against all versions before it, in both directions.
     pub async fn set_full_transitive(&self, subject: &str) -> Result<(), Error> {
         let body = json!({ "compatibility": "FULL_TRANSITIVE" });
-        self.call::<Value>(Method::PUT, &["config", subject], None, Some(&body)).await.map(|_| ())
+        let set = async || self.call::<Value>(Method::PUT, &["config", subject], None, Some(&body)).await;
+        match set().await {
+            // Apicurio says so where another one is setting it at this moment: set once more, it is there.
+            Err(Error::Incompatible { .. }) => set().await.map(|_| ()),
+            other => other.map(|_| ()),
+        }
     }
 
     /// The subject's versions; none where there is no such subject.

@@ -28,7 +28,6 @@ use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 use scylla::statement::prepared::PreparedStatement;
-use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -45,18 +44,21 @@ const READS_IN_FLIGHT: usize = 64;
 pub struct IndexConfig {
     /// Logs per aggregate.
     pub partitions: Partitions,
-    /// Partitions of the tables that the streams of one log are spread over; about a thousand streams each is good.
+    /// Partitions of the tables that the streams of one log are spread over; about ten thousand streams each is good: a
+    /// write costs by the partitions that it touches, and a partition of some megabytes is read as fast as a small one.
     pub index_buckets: u16,
     /// Partitions that the outcomes of all logs are spread over. A batch of commands touches nearly as many.
     pub outcome_buckets: u16,
     pub outcomes_retained: Duration,
+    /// Writes under way at a time.
+    pub writes_max: usize,
 }
 
 pub struct ScyllaIndex {
     store: Arc<Store>,
     journal: Arc<dyn Journal>,
     config: IndexConfig,
-    writer: Writer,
+    writer: Writer<IndexRow>,
     select: Select,
 }
 
@@ -109,7 +111,7 @@ impl ScyllaIndex {
                 .prepare("SELECT log, position FROM {ks}.outcomes WHERE bucket = ? AND tenant = ? AND command_id = ?")
                 .await?,
         };
-        let writer = Writer::new(store.clone(), insert);
+        let writer = Writer::new(store.clone(), insert, config.writes_max);
         Ok(Self { store, journal, config, writer, select })
     }
 
@@ -174,27 +176,24 @@ impl ScyllaIndex {
 type Key = [u8; 32];
 
 /// A row of any of the index' tables.
-enum IndexRow<'a> {
-    Edge { place: EdgePlace, from: &'a StreamId, to: &'a StreamId, present: bool, position: u64 },
-    Known { log: &'a str, bucket: i32, stream: Key, known: &'a Known },
-    Head { log: &'a str, bucket: i32, stream: Key, head: Vec<u8>, position: u64 },
-    Outcome { bucket: i32, tenant: TenantId, command_id: Uuid, log: &'a str, position: u64, seconds: i32 },
+enum IndexRow {
+    Edge { place: Arc<str>, shard: i32, from: StreamId, to: StreamId, present: bool, position: u64 },
+    Known { log: Arc<str>, bucket: i32, stream: Key, known: Known },
+    Head { log: Arc<str>, bucket: i32, stream: Key, head: Vec<u8>, position: u64 },
+    Outcome { bucket: i32, tenant: TenantId, command_id: Uuid, log: Arc<str>, position: u64, seconds: i32 },
 }
 
-impl IndexRow<'_> {
-    /// A head and the ids that left it have one key, so that they go as one write, the ids first.
-    fn key(&self) -> (&str, i32) {
+impl Row for IndexRow {
+    /// Place and bucket; outcomes have no place.
+    type Partition = (Option<Arc<str>>, i32);
+
+    /// A head and the ids that left it have one, so that they go as one write, the ids first.
+    fn partition(&self) -> Self::Partition {
         match self {
-            Self::Edge { place, to, .. } => (&place.name, place.shard(to)),
-            Self::Known { log, bucket, .. } | Self::Head { log, bucket, .. } => (log, *bucket),
-            Self::Outcome { bucket, .. } => ("", *bucket),
+            Self::Edge { place, shard, .. } => (Some(place.clone()), *shard),
+            Self::Known { log, bucket, .. } | Self::Head { log, bucket, .. } => (Some(log.clone()), *bucket),
+            Self::Outcome { bucket, .. } => (None, *bucket),
         }
-    }
-}
-
-impl Row for IndexRow<'_> {
-    fn partition(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
     }
 
     fn statement(&self) -> usize {
@@ -217,30 +216,30 @@ impl Row for IndexRow<'_> {
     }
 }
 
-impl SerializeRow for IndexRow<'_> {
+impl SerializeRow for IndexRow {
     fn serialize(
         &self,
         context: &RowSerializationContext<'_>,
         writer: &mut RowWriter<'_>,
     ) -> Result<(), SerializationError> {
         match self {
-            Self::Edge { place, from, to, present, position } => {
-                let (shard, from, to) = (place.shard(to), from.to_key(), to.to_key());
+            Self::Edge { place, shard, from, to, present, position } => {
+                let (place, from, to) = (&**place, from.to_key(), to.to_key());
                 match present {
-                    true => (&place.name, shard, from, to, timestamp(*position)).serialize(context, writer),
-                    false => (timestamp(*position), &place.name, shard, from, to).serialize(context, writer),
+                    true => (place, shard, from, to, timestamp(*position)).serialize(context, writer),
+                    false => (timestamp(*position), place, shard, from, to).serialize(context, writer),
                 }
             }
             Self::Known { log, bucket, stream, known } => {
                 let (digest, position) = (known.digest as i64, known.position as i64);
-                (log, bucket, stream, known.command_id, digest, position, timestamp(known.position))
+                (&**log, bucket, stream, known.command_id, digest, position, timestamp(known.position))
                     .serialize(context, writer)
             }
             Self::Head { log, bucket, stream, head, position } => {
-                (log, bucket, stream, head, timestamp(*position)).serialize(context, writer)
+                (&**log, bucket, stream, head, timestamp(*position)).serialize(context, writer)
             }
             Self::Outcome { bucket, tenant, command_id, log, position, seconds } => {
-                (bucket, tenant.0, command_id, log, *position as i64, seconds).serialize(context, writer)
+                (bucket, tenant.0, command_id, &**log, *position as i64, seconds).serialize(context, writer)
             }
         }
     }
@@ -274,27 +273,26 @@ impl Index for ScyllaIndex {
     }
 
     async fn apply(&self, log: LogId, rows: IndexRows, _through: u64) -> Result<(), Error> {
-        let IndexConfig { partitions, index_buckets, outcome_buckets, outcomes_retained } = self.config;
-        let edges = rows.edges.iter().map(|(edge, position)| IndexRow::Edge {
-            place: EdgePlace::of(&edge.from, partitions, index_buckets),
-            from: &edge.from,
-            to: &edge.to,
-            present: edge.present,
-            position: *position,
+        let IndexConfig { partitions, index_buckets, outcome_buckets, outcomes_retained, .. } = self.config;
+        let edges = rows.edges.iter().map(|(edge, position)| {
+            let place = EdgePlace::of(&edge.from, partitions, index_buckets);
+            let (shard, place) = (place.shard(&edge.to), place.name.into());
+            let (from, to) = (edge.from, edge.to);
+            IndexRow::Edge { place, shard, from, to, present: edge.present, position: *position }
         });
         self.writer.write(edges.collect()).await.map_err(unavailable)?;
 
-        let log = log.to_string();
+        let log: Arc<str> = log.to_string().into();
         let mut others = Vec::with_capacity(rows.displaced.len() + rows.heads.len() + rows.outcomes.len());
         others.extend(rows.displaced.iter().map(|(stream, known)| IndexRow::Known {
-            log: &log,
+            log: log.clone(),
             bucket: self.bucket(stream),
             stream: short_key(stream),
-            known,
+            known: *known,
         }));
         for (stream, head) in &rows.heads {
             others.push(IndexRow::Head {
-                log: &log,
+                log: log.clone(),
                 bucket: self.bucket(stream),
                 stream: short_key(stream),
                 head: postcard::to_stdvec(&**head).map_err(|error| Error::Damaged(error.to_string()))?,
@@ -306,7 +304,7 @@ impl Index for ScyllaIndex {
             bucket: outcome_bucket(*tenant, *command_id, outcome_buckets),
             tenant: *tenant,
             command_id: *command_id,
-            log: &log,
+            log: log.clone(),
             position: *position,
             seconds,
         }));

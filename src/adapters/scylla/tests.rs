@@ -4,7 +4,6 @@
 
 mod derived;
 mod logs;
-mod measure;
 
 use super::{Config, IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig, migrate};
 use crate::adapters::embedded::{self, Embedded};
@@ -20,7 +19,7 @@ const SEGMENT_RECORDS: u64 = 7;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Several streams a bucket, several buckets a log.
 const PARTITIONS: u16 = 4;
-const VIEWS: ViewsConfig = ViewsConfig { view_buckets: 5 };
+const VIEWS: ViewsConfig = ViewsConfig { view_buckets: 5, writes_max: 8 };
 
 fn index_config() -> IndexConfig {
     IndexConfig {
@@ -28,6 +27,7 @@ fn index_config() -> IndexConfig {
         index_buckets: 4,
         outcome_buckets: 4,
         outcomes_retained: Duration::from_secs(3600),
+        writes_max: 8,
     }
 }
 

@@ -18,7 +18,6 @@ use scylla::serialize::SerializationError;
 use scylla::serialize::row::{RowSerializationContext, SerializeRow};
 use scylla::serialize::writers::RowWriter;
 use scylla::statement::prepared::PreparedStatement;
-use std::cmp::Ordering;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -27,17 +26,19 @@ const TENANTS_IN_FLIGHT_MAX: usize = 8;
 /// Tenants whose being there this process remembers to have written.
 const TENANTS_REMEMBERED_MAX: usize = 100_000;
 
-/// What the views are laid out by; fixed when the fleet is created.
+/// What the views are laid out by; `view_buckets` is fixed when the fleet is created.
 #[derive(Clone, Copy, Debug)]
 pub struct ViewsConfig {
     /// Partitions that the rows of one tenant and aggregate are spread over. A list reads as many.
     pub view_buckets: u16,
+    /// Writes under way at a time.
+    pub writes_max: usize,
 }
 
 pub struct ScyllaViews {
     store: Arc<Store>,
     config: ViewsConfig,
-    writer: Writer,
+    writer: Writer<TableRow>,
     mark: PreparedStatement,
     select: Select,
     /// Tenants that the table `view_tenants` is known to hold.
@@ -82,7 +83,7 @@ impl ScyllaViews {
         };
         let mark =
             store.prepare("INSERT INTO {ks}.view_progress (log, applied_to) VALUES (?, ?) USING TIMESTAMP ?").await?;
-        let writer = Writer::new(store.clone(), insert);
+        let writer = Writer::new(store.clone(), insert, config.writes_max);
         Ok(Self { store, config, writer, mark, select, tenants: Mutex::default() })
     }
 
@@ -140,23 +141,20 @@ impl ScyllaViews {
 }
 
 /// A row of the tables that rows are applied to.
-enum TableRow<'a> {
-    View { stream: &'a StreamId, bucket: i32, data: Vec<u8>, version: u64 },
+enum TableRow {
+    View { stream: StreamId, bucket: i32, data: Vec<u8>, version: u64 },
     Tenant { aggregate: Aggregate, tenant: TenantId },
 }
 
-impl TableRow<'_> {
-    fn key(&self) -> (Aggregate, Option<(TenantId, i32)>) {
+impl Row for TableRow {
+    /// The tenants of an aggregate have no tenant and bucket.
+    type Partition = (Aggregate, Option<(TenantId, i32)>);
+
+    fn partition(&self) -> Self::Partition {
         match self {
             Self::View { stream, bucket, .. } => (stream.aggregate, Some((stream.tenant, *bucket))),
             Self::Tenant { aggregate, .. } => (*aggregate, None),
         }
-    }
-}
-
-impl Row for TableRow<'_> {
-    fn partition(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
     }
 
     fn statement(&self) -> usize {
@@ -174,7 +172,7 @@ impl Row for TableRow<'_> {
     }
 }
 
-impl SerializeRow for TableRow<'_> {
+impl SerializeRow for TableRow {
     fn serialize(
         &self,
         context: &RowSerializationContext<'_>,
@@ -212,9 +210,9 @@ impl Views for ScyllaViews {
         let mut writes = Vec::with_capacity(view_rows.len() + new.len());
         writes
             .extend(new.iter().map(|(aggregate, tenant)| TableRow::Tenant { aggregate: *aggregate, tenant: *tenant }));
-        for ViewRow { stream, data } in &view_rows {
-            let (bucket, version) = (self.bucket(stream), data.version);
-            let data = postcard::to_stdvec(data).map_err(|error| Error::Damaged(error.to_string()))?;
+        for ViewRow { stream, data } in view_rows {
+            let (bucket, version) = (self.bucket(&stream), data.version);
+            let data = postcard::to_stdvec(&data).map_err(|error| Error::Damaged(error.to_string()))?;
             writes.push(TableRow::View { stream, bucket, data, version });
         }
         self.writer.write(writes).await.map_err(unavailable)?;

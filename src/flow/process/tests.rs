@@ -188,6 +188,7 @@ impl World {
                 clock: Arc::new(Still),
                 outcomes: self.clone(),
                 assignment: self.clone(),
+                notice: Arc::new(|_, _| {}),
                 owned: Arc::default(),
                 partitions: 1.into(),
                 limits: Limits {

@@ -4,7 +4,6 @@
 //! What cannot is an error at once: a wrong password, a missing topic or table, settings that contradict the fleet.
 
 mod check;
-mod heartbeats;
 mod roles;
 mod start;
 mod turns;
@@ -13,12 +12,12 @@ pub use check::Report;
 pub use roles::{Member, Server, process, project, serve};
 pub use start::Error;
 
-use crate::adapters::kafka::{self, KafkaOutcomes, KafkaTopics, Link, OutcomeReader};
+use crate::adapters::kafka::{self, KafkaBeats, KafkaOutcomes, KafkaTopics, Link, OutcomeReader};
 use crate::adapters::registry::Framing;
 use crate::adapters::scylla::{IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig};
 use crate::domain::LogId;
 use crate::ports::outcome::Word;
-use crate::ports::{Index, Journal, Outcomes, Views, topic};
+use crate::ports::{Beats, Index, Journal, Outcomes, Views, topic};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ pub struct Links {
     pub views: Arc<dyn Views>,
     pub topics: Arc<KafkaTopics>,
     pub outcomes: Arc<dyn Outcomes>,
+    pub beats: Arc<dyn Beats>,
     link: Link,
     kafka: kafka::Config,
     framing: Arc<Framing>,
@@ -61,7 +61,8 @@ impl Links {
         };
         let topics = KafkaTopics::open(kafka.clone(), framing.clone(), journal.clone())?;
         let outcomes = Arc::new(KafkaOutcomes::new(&topics));
-        Ok(Self { journal, index, views, topics: Arc::new(topics), outcomes, link, kafka, framing })
+        let beats = Arc::new(KafkaBeats::new(&topics)?);
+        Ok(Self { journal, index, views, topics: Arc::new(topics), outcomes, beats, link, kafka, framing })
     }
 
     /// Holds every log, and what is derived from it, against a fold of it. Meant for a fleet at rest.
@@ -95,8 +96,10 @@ async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Er
         index_buckets: settings.index_buckets,
         outcome_buckets: settings.outcome_buckets,
         outcomes_retained: Duration::from_secs(settings.outcomes_retained_s),
+        writes_max: settings.scylla_writes_max,
     };
+    let views = ViewsConfig { view_buckets: settings.view_buckets, writes_max: settings.scylla_writes_max };
     let index = ScyllaIndex::open(store.clone(), journal.clone(), index).await?;
-    let views = ScyllaViews::open(store, ViewsConfig { view_buckets: settings.view_buckets }).await?;
+    let views = ScyllaViews::open(store, views).await?;
     Ok((journal, Arc::new(index), Arc::new(views)))
 }

@@ -1,18 +1,22 @@
 //! The roles of a cluster: each a process of its own kind, any number of each, none of which keeps anything.
 
-use super::heartbeats::ByCommand;
 use super::turns::{Later, PerLog, Start};
 use super::{Error, Links, start};
 use crate::adapters::kafka::{Membership, OutcomeReader};
-use crate::domain::Aggregate;
+use crate::domain::{Aggregate, LogId};
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
+use crate::flow::keeper::Keeper;
+use crate::flow::lease::Leases;
 use crate::flow::outcome::OutcomeHub;
 use crate::flow::process::{self, Parts};
-use crate::flow::project::{self, Notice};
+use crate::flow::project;
 use crate::flow::projected::Marks;
 use crate::flow::query::Query;
+use crate::flow::relay::Relay;
 use crate::ports::clock::SystemClock;
+use crate::ports::outcome::Word;
+use crate::runtime::node::fresh_id;
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -51,12 +55,21 @@ impl Member {
     }
 }
 
-/// The role `process`: decides commands and appends what follows, and derives from it.
+/// The role `process`: decides commands and appends what follows, derives from it, and keeps the leases of agents.
 ///
 /// # Errors
 /// When the group's settings cannot be used.
 pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
     let (owned, later) = (Arc::new(AtomicUsize::new(0)), Arc::new(Later::default()));
+    let partitions = settings.fleet_partitions();
+    let (topics, index) = (links.topics.clone(), links.index.clone());
+    let leases = Arc::new(Leases::new(topics, index, partitions, settings.lease_times(), fresh_id));
+    let keeper = Keeper {
+        leases: leases.clone(),
+        beats: links.beats.clone(),
+        views: links.views.clone(),
+        assignment: later.clone(),
+    };
     let parts = Parts {
         journal: links.journal.clone(),
         topics: links.topics.clone(),
@@ -64,11 +77,21 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
         clock: Arc::new(SystemClock),
         outcomes: links.outcomes.clone(),
         assignment: later.clone(),
+        notice: Arc::new(move |stream, event| leases.notice(stream, event)),
         owned: owned.clone(),
-        partitions: settings.fleet_partitions(),
+        partitions,
         limits: settings.cluster_limits(),
     };
-    let start: Start = Box::new(move |log, stop| tokio::spawn(process::run(log, parts.clone(), stop)));
+    let start: Start = Box::new(move |log, stop| {
+        let processing = process::run(log, parts.clone(), stop.clone());
+        if log.aggregate != Aggregate::Agent {
+            return tokio::spawn(processing);
+        }
+        let keeping = keeper.clone().run(log, stop);
+        tokio::spawn(async {
+            tokio::join!(processing, keeping);
+        })
+    });
     let logs = PerLog::new(start, drain_max(settings));
     let membership = join(links, settings, "processors", "commands", &logs)?;
     later.set(membership.clone());
@@ -87,10 +110,9 @@ pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
         move |log, stop| {
             let (topics, views, owned) = (topics.clone(), views.clone(), owned.clone());
             tokio::spawn(async move {
-                let notice: Notice = Arc::new(|_| {});
                 let (projected, _) = watch::channel(0);
                 owned.fetch_add(1, Ordering::AcqRel);
-                project::run(log, topics, views, projected, notice, stop).await;
+                project::run(log, topics, views, projected, stop).await;
                 owned.fetch_sub(1, Ordering::AcqRel);
             })
         }
@@ -132,15 +154,22 @@ pub struct Server {
 /// When it does not.
 pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> {
     let hub = Arc::new(OutcomeHub::default());
+    let partitions = settings.fleet_partitions();
+    let heartbeats = Arc::new(Relay::new(links.beats.clone(), links.index.clone(), partitions, settings.lease_times()));
     // A topic that was just made has no leader for a moment.
     let outcomes = start::patiently(settings, || async {
-        let told = hub.clone();
-        links.outcome_reader(move |log, word| told.tell_one(log, &word)).await.map_err(Error::Outcomes)
+        let (told, relay) = (hub.clone(), heartbeats.clone());
+        let hear = move |log: LogId, word: Word<'_>| {
+            if log.aggregate == Aggregate::Agent {
+                relay.forget(&word.stream);
+            }
+            told.tell_one(log, &word);
+        };
+        links.outcome_reader(hear).await.map_err(Error::Outcomes)
     });
     let outcomes = outcomes.await?;
     let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
-    let gateway = Gateway::new(links.topics.clone(), hub, marks, settings.fleet_partitions());
+    let gateway = Gateway::new(links.topics.clone(), hub, marks, partitions);
     let query = Query::new(links.views.clone(), links.index.clone(), links.topics.clone(), links.journal.clone());
-    let heartbeats = Arc::new(ByCommand);
     Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
 }

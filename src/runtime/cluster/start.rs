@@ -122,6 +122,7 @@ pub async fn link(settings: &Settings) -> Result<Link, Error> {
         let names = ["commands", "events"].map(|kind| format!("{prefix}agentverse.{}.{kind}.v1", aggregate.name()));
         wanted.extend(names.map(|name| (name, count, true)));
     }
+    wanted.push((format!("{prefix}agentverse.agent.heartbeats.v1"), partitions.of(Aggregate::Agent), true));
     let found = Admin::connect(&link).await?.read(wanted.iter().map(|(name, ..)| name.as_str())).await?;
     for (topic, asked, exactly) in wanted {
         let Some(existing) = found.topics.get(&topic) else { return Err(Error::MissingTopic(topic)) };

@@ -66,9 +66,10 @@ settings! {
     scylla_password_file: String = String::new(), Text(4_096), "", "A file with the database's password.";
     scylla_tls_ca_file: String = String::new(), Text(4_096), "", "The certificates (PEM) that the database's must be signed by. Empty: the link is not encrypted.";
     scylla_request_ms_max: u64 = 10_000, Numbers(100, 600_000), "ms", "Longest that the database may take to answer one request.";
+    scylla_writes_max: usize = 32, Numbers(1, 4_096), "writes", "Writes of the index, and of the views, that a process has under way at a time; what comes meanwhile goes together. More for a large database.";
     scylla_batch_bytes_max: usize = 40 * KIB as usize, Numbers(KIB, MIB), "bytes", "Most bytes of records in one append of a log on the database; a larger command goes alone.";
     scylla_command_bytes_max: usize = 512 * KIB as usize, Numbers(64 * KIB, 8 * MIB), "bytes", "Most bytes of records that one command may make on the database; larger ones are refused.";
-    index_buckets: u16 = 64, Numbers(1, 4_096), "buckets", "Partitions per log that hold its streams' heads; aim at a thousand streams in each. Fixed once a fleet exists.";
+    index_buckets: u16 = 16, Numbers(1, 4_096), "buckets", "Partitions per log that hold its streams' heads; aim at ten thousand streams in each. Fixed once a fleet exists.";
     view_buckets: u16 = 16, Numbers(1, 256), "buckets", "Partitions per tenant and kind that hold its rows. Fixed once a fleet exists.";
     outcome_buckets: u16 = 32, Numbers(1, 4_096), "buckets", "Partitions that hold the commands' outcomes. Fixed once a fleet exists.";
     outcomes_retained_s: u64 = 604_800, Numbers(60, 31_536_000), "s", "How long the database keeps an outcome that can be asked for by the command's id alone.";

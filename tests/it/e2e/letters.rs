@@ -195,6 +195,7 @@ fn a_process_that_dies() {
             clock: Arc::new(SystemClock),
             outcomes: Arc::new(Silent),
             assignment: open.assignment().unwrap(),
+            notice: Arc::new(|_, _| {}),
             owned: Arc::default(),
             partitions: partitions().into(),
             limits: Limits { batch_records_max: 100, ..Settings::default().limits() },

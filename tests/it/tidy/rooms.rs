@@ -23,7 +23,8 @@ const TOP_LEVEL: &[&str] = &[
 const ROOMS: &[&str] = &["mod", "decide", "evolve", "view", "tests"];
 
 /// The topics that belong to no aggregate.
-const SHARED_TOPICS: &[&str] = &["llm-requests", "mcp-requests", "command-outcomes", "dead-letters"];
+const SHARED_TOPICS: &[&str] =
+    &["llm-requests", "mcp-requests", "command-outcomes", "dead-letters", "agent.heartbeats"];
 
 /// What `agentverse topics --profile` may lay over the manifests.
 const TOPIC_PROFILES: &[&str] = &["planned"];

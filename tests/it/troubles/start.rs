@@ -148,7 +148,7 @@ fn a_role_that_cannot_start_says_what_to_do_and_ends() {
         (&[("topic_prefix", "a b/")], &["topic_prefix = \"a b/\"", "letters, digits, dots"]),
         (&[("partitions", "2")], &["created with partitions = 1", "set partitions = 1"]),
         (&[("partitions_of", "agent=2")], &["created with partitions_of.agent = 1", "set partitions_of = agent=1"]),
-        (&[("index_buckets", "7")], &["set index_buckets = 64"]),
+        (&[("index_buckets", "7")], &["set index_buckets = 16"]),
         (&[("view_buckets", "7")], &["set view_buckets = 16"]),
         (&[("outcome_buckets", "7")], &["set outcome_buckets = 32"]),
     ];
