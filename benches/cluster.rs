@@ -16,7 +16,7 @@ use agentverse::domain::record::chain;
 use agentverse::domain::{Aggregate, LogId};
 use agentverse::ports::Journal;
 use agentverse::ports::journal::Batch;
-use cluster::pipeline::{self, Fleet};
+use cluster::pipeline::{self, Copies, Fleet};
 use cluster::raw;
 use cluster::report::Report;
 use cluster::servers::{Servers, fail};
@@ -93,12 +93,12 @@ async fn whole(name: &str, profile: &str, set: &[&str], report: &mut Report) {
 
 /// The processors without their log, and a plain loop on the same broker.
 async fn stubbed(round: usize, report: &mut Report) {
-    if let Some(fleet) = Fleet::new(&format!("plain_{round}"), "default", &[]) {
-        report.add("plain consume-and-produce", pipeline::plain_loop(&fleet).await);
-        fleet.clean().await;
-    }
     if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), "default", &[]) {
-        report.add("the processors, log stubbed", pipeline::log_stubbed(&fleet).await);
+        let stubbed = pipeline::log_stubbed(&fleet).await;
+        report.add("plain consume-and-produce", pipeline::plain_loop(&fleet, Copies::Bare).await);
+        report
+            .add("the same, with what the processors write", pipeline::plain_loop(&fleet, Copies::AsProcessors).await);
+        report.add("the processors, log stubbed", stubbed);
         fleet.clean().await;
     }
 }

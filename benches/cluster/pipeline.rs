@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
+use rdkafka::message::{Message, OwnedMessage};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::process::Command;
@@ -33,7 +33,7 @@ const BATCH: usize = 500;
 /// Commands that are under way at most while the whole is measured.
 const UNDER_WAY: u64 = 30_000;
 /// Commands of a run that is measured from beginning to end.
-const COMMANDS: u64 = 100_000;
+const COMMANDS: u64 = 300_000;
 /// What the whole is given before its rate counts.
 const WARM_UP: Duration = Duration::from_secs(5);
 
@@ -210,6 +210,19 @@ async fn ends(fleet: &Fleet, links: &Links) -> Vec<(LogId, u64)> {
     ends
 }
 
+/// The first record of a topic's first partition.
+fn first(client: &ClientConfig, topic: &str) -> OwnedMessage {
+    let consumer: BaseConsumer = client.create().unwrap_or_else(fail("a consumer"));
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, Offset::Beginning).unwrap_or_else(fail("a partition"));
+    consumer.assign(&list).unwrap_or_else(fail("a partition"));
+    loop {
+        if let Some(message) = consumer.poll(Duration::from_secs(1)) {
+            return message.unwrap_or_else(fail("a record that the processors wrote")).detach();
+        }
+    }
+}
+
 struct Mine;
 
 #[async_trait]
@@ -224,13 +237,25 @@ impl Assignment for Mine {
     fn consumed(&self, _log: LogId, _offset: u64) {}
 }
 
-/// Records a second through a plain loop on the same broker: read from the command topic, written to the events topic.
-pub async fn plain_loop(fleet: &Fleet) -> f64 {
+/// What a plain loop writes for each command that it reads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// The command itself, without its headers.
+    Bare,
+    /// An event and an outcome as the processors write them, with their headers.
+    AsProcessors,
+}
+
+/// Commands a second through a plain loop on the same broker: read from the command topic, written to others. The fleet's
+/// topics hold what its processors wrote before.
+pub async fn plain_loop(fleet: &Fleet, copies: Copies) -> f64 {
     let links = fleet.links().await;
     let (commands, events) = (fleet.topic("commands"), fleet.topic("events"));
+    let outcomes = events.replace("agent.events", "command-outcomes");
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", &fleet.brokers).set("group.id", "bench").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = client.create().unwrap_or_else(fail("a consumer"));
+    let [event, outcome] = [&events, &outcomes].map(|topic| first(&client, topic));
     let mut list = TopicPartitionList::new();
     for log in fleet.agent_logs() {
         let mut ends = (0..100).map(|_| {
@@ -259,11 +284,22 @@ pub async fn plain_loop(fleet: &Fleet) -> f64 {
     while copied < COMMANDS {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message.unwrap_or_else(fail("a message"));
-        let record = BaseRecord::<[u8], [u8]>::to(&events)
-            .partition(message.partition())
-            .key(message.key().unwrap_or_default())
-            .payload(message.payload().unwrap_or_default());
-        producer.send(record).map_err(|(error, _)| error).unwrap_or_else(fail("a record"));
+        let to = |topic| {
+            BaseRecord::<[u8], [u8]>::to(topic).partition(message.partition()).key(message.key().unwrap_or_default())
+        };
+        let records = match copies {
+            Copies::Bare => vec![to(&events).payload(message.payload().unwrap_or_default())],
+            Copies::AsProcessors => {
+                let made = [(&events, &event), (&outcomes, &outcome)].map(|(topic, made)| {
+                    let headers = made.headers().cloned().unwrap_or_default();
+                    to(topic).headers(headers).payload(made.payload().unwrap_or_default())
+                });
+                made.into()
+            }
+        };
+        for record in records {
+            producer.send(record).map_err(|(error, _)| error).unwrap_or_else(fail("a record"));
+        }
         copied += 1;
     }
     producer.flush(Duration::from_secs(60)).unwrap_or_else(fail("the last records"));

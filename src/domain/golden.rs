@@ -1,12 +1,15 @@
-//! Golden files: the bytes of every record, kept under `tests/golden/<aggregate>/<Record>.json`.
+//! Golden files: the bytes of every record, kept under `tests/golden/<folder of its schema>/<Record>.json`.
 //!
 //! A file holds the schema's fingerprint, the Avro bytes in hex and the same value as JSON. The bytes of a released
 //! version must decode for ever, so a file changes only together with a deliberate change of its schema.
 //! `UPDATE_GOLDEN=1` writes the files that are missing or differ; without it both fail the test.
 
-use super::wire::{Wire, known};
+use super::wire::{Codec, Wire, known};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 /// Holds `samples`, one per record of the set, against the golden files of `aggregate`.
@@ -29,6 +32,27 @@ pub fn check<W: Wire>(aggregate: &str, samples: Vec<W>) {
         }
         compare(&path, sample);
     }
+}
+
+/// The same for a record that is neither command nor event.
+///
+/// # Panics
+/// As [`check`] does.
+#[track_caller]
+pub fn check_record<R>(folder: &str, codec: &Codec, sample: &R)
+where
+    R: Serialize + DeserializeOwned + PartialEq + Debug,
+{
+    let path = path(folder, codec.name);
+    let mut bytes = Vec::new();
+    codec.write(sample, &mut bytes).unwrap_or_else(|error| panic!("{error}"));
+    let file = file(codec.fingerprint, &bytes, serde_json::to_value(sample).expect("it prints"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        write(&path, &file);
+    }
+    assert_eq!(file, read(&path), "{}: the sample makes something else", path.display());
+    let back: R = codec.read(codec.fingerprint, &bytes).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(&back, sample, "{}", path.display());
 }
 
 /// Fails when a value of the sample is null or empty, so that a golden file pins every field's value.
@@ -66,12 +90,15 @@ fn path(aggregate: &str, record: &str) -> PathBuf {
 
 fn update<W: Wire>(path: &Path, sample: &W) {
     let fingerprint = known::<W>(sample.name()).expect("declared").fingerprint;
-    let file = json!({
-        "fingerprint": format!("{fingerprint:016x}"),
-        "avro_hex": to_hex(&encode(sample)),
-        "json": sample.to_json(),
-    });
-    let text = serde_json::to_string_pretty(&file).expect("a JSON value prints") + "\n";
+    write(path, &file(fingerprint, &encode(sample), sample.to_json()));
+}
+
+fn file(fingerprint: u64, bytes: &[u8], json: Value) -> Value {
+    json!({ "fingerprint": format!("{fingerprint:016x}"), "avro_hex": to_hex(bytes), "json": json })
+}
+
+fn write(path: &Path, file: &Value) {
+    let text = serde_json::to_string_pretty(file).expect("a JSON value prints") + "\n";
     if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
         return;
     }
@@ -80,11 +107,15 @@ fn update<W: Wire>(path: &Path, sample: &W) {
 }
 
 #[track_caller]
-fn compare<W: Wire>(path: &Path, sample: &W) {
-    let name = sample.name();
+fn read(path: &Path) -> Value {
     let text = std::fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("{}: {error}; UPDATE_GOLDEN=1 writes it", path.display()));
-    let file: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[track_caller]
+fn compare<W: Wire>(path: &Path, sample: &W) {
+    let (name, file) = (sample.name(), read(path));
     let field = |name: &str| file[name].as_str().unwrap_or_else(|| panic!("{}: no {name}", path.display()));
     let fingerprint = u64::from_str_radix(field("fingerprint"), 16).expect("16 hex digits");
     let bytes = from_hex(field("avro_hex"));

@@ -36,7 +36,7 @@ pub fn outcome_codec() -> &'static Codec {
 }
 
 /// As `schemas/outcome/CommandOutcome.avsc` has it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct CommandOutcome {
     command_id: Uuid,
     tenant_id: Uuid,
@@ -51,7 +51,7 @@ struct CommandOutcome {
 }
 
 /// In the order of the schema's symbols.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Accepted,
@@ -262,5 +262,22 @@ mod tests {
             assert_eq!((from, back.stream, back.command_id, back.digest), (log, stream, word.command_id, u64::MAX));
             assert_eq!(back.says.outcome(log), outcome);
         }
+    }
+
+    #[test]
+    fn its_bytes_stay_as_they_were_released() {
+        let outcome = CommandOutcome {
+            command_id: Uuid::from_u128(1),
+            tenant_id: Uuid::from_u128(2),
+            aggregate: "coupling".to_owned(),
+            stream_id: Uuid::from_u128(3),
+            digest: -4,
+            kind: Kind::Refused,
+            version: Some(5),
+            reason: Some(Rejection::new("stale", "send it again").with("version", 4)),
+            log_partition: 31,
+            position: 1 << 40,
+        };
+        crate::domain::golden::check_record("outcome", &CODEC, &outcome);
     }
 }

@@ -75,6 +75,7 @@ pub fn faults(aggregates: &[Room], present: &BTreeSet<String>) -> Vec<String> {
     wanted.extend(SHARED_TOPICS.iter().map(|topic| format!("topics/agentverse.{topic}.v1.yaml")));
     wanted.extend(TOPIC_PROFILES.iter().map(|profile| format!("topics/profiles/{profile}.yaml")));
     wanted.extend(SHARED_SCHEMAS.iter().map(|schema| format!("schemas/{schema}.avsc")));
+    wanted.extend(SHARED_SCHEMAS.iter().map(|schema| format!("tests/golden/{schema}.json")));
     let missing = wanted.difference(present).map(|path| format!("{path}: missing"));
     let strays = present.difference(&wanted).filter(|path| is_stray(aggregates, path));
     missing.chain(strays.map(|path| format!("{path}: belongs to no registered record, aggregate or topic"))).collect()
@@ -138,7 +139,7 @@ fn each_missing_room_is_named() {
     let (aggregates, present) = complete();
     assert_eq!(
         present.len(),
-        ROOMS.len() + 2 * 2 + 2 + SHARED_TOPICS.len() + TOPIC_PROFILES.len() + SHARED_SCHEMAS.len()
+        ROOMS.len() + 2 * 2 + 2 + SHARED_TOPICS.len() + TOPIC_PROFILES.len() + 2 * SHARED_SCHEMAS.len()
     );
     assert_eq!(faults(&aggregates, &present), Vec::<String>::new());
     for path in &present {
