@@ -267,10 +267,12 @@ impl Link {
     /// What an event of the client means for a user.
     fn explain(&self, code: Code, reason: &str) -> Error {
         let (brokers, cause) = (self.brokers.clone(), reason.to_owned());
+        // How a listener that expects another kind of link ends this one, whichever side was writing.
+        let ended = ["closed by peer", "Broken pipe", "reset by peer"].iter().any(|end| reason.contains(end));
         let hints =
             ["security.protocol", "PLAINTEXT broker listener", "SSL listener", "SASL state", "wrong version number"];
         // A listener without TLS hangs up on who begins with it; the library does not always say so.
-        let hung_up = reason.contains("closed by peer") && reason.contains("SSL_HANDSHAKE");
+        let hung_up = ended && reason.contains("SSL_HANDSHAKE");
         if hung_up || hints.iter().any(|hint| reason.contains(hint)) {
             return Error::Security { brokers, security: self.security.word(), cause };
         }
@@ -279,7 +281,7 @@ impl Link {
             Code::SSL => Error::Tls { brokers, cause },
             Code::BadMessage | Code::UnsupportedFeature => Error::Foreign { brokers, cause },
             // One that is going away does so too, so it is tried again.
-            _ if reason.contains("closed by peer") => {
+            _ if ended => {
                 let hint = "a listener that expects another kind of link hangs up like this: check kafka_security";
                 Error::Unreachable { brokers, cause: format!("{cause} ({hint})") }
             }
