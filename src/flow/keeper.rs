@@ -10,7 +10,7 @@
 
 use crate::domain::LogId;
 use crate::flow::heartbeat;
-use crate::flow::lease::{Leases, SWEEP};
+use crate::flow::lease::Leases;
 use crate::ports::beats::Beats;
 use crate::ports::{Assignment, Views, topic, views};
 use std::collections::VecDeque;
@@ -44,6 +44,11 @@ const BEATS_MAX: usize = 5_000;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Places are noted so many times in the time in which a lease ends for good.
 const NOTES: u32 = 64;
+/// Silence is looked for so many times in the time in which it counts, and no more and no less often than this. A look
+/// asks the broker how far the heartbeats go, for each log.
+const LOOKS: u32 = 10;
+const LOOK_MIN: Duration = Duration::from_secs(1);
+const LOOK_MAX: Duration = Duration::from_secs(10);
 
 impl Keeper {
     /// Keeps the leases of a log of agents until told to stop.
@@ -66,8 +71,9 @@ impl Keeper {
 
     async fn keep(&self, log: LogId) -> Result<(), Error> {
         let mut next = self.begin(log).await?;
-        let mut notes = Notes::new(self.leases.times.offline_after);
-        let mut looks = tokio::time::interval(SWEEP);
+        let times = self.leases.times;
+        let mut notes = Notes::new(times.offline_after);
+        let mut looks = tokio::time::interval((times.degraded_after / LOOKS).clamp(LOOK_MIN, LOOK_MAX));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // When it was asked how far the heartbeats go, and how far they went.
         let mut asked: Option<(Instant, u64)> = None;

@@ -57,7 +57,7 @@ pub struct Due {
 }
 
 /// Between two looks for leases that ran out.
-pub(super) const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP: Duration = Duration::from_secs(1);
 /// Health transitions sent at once.
 const TRANSITIONS_MAX: usize = 1000;
 /// View rows read at once while the leases of a predecessor are made again.

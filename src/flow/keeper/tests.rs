@@ -21,6 +21,8 @@ use uuid::Uuid;
 const LOG: LogId = LogId { aggregate: Aggregate::Agent, partition: 0 };
 const DEGRADED_AFTER: Duration = Duration::from_secs(30);
 const OFFLINE_AFTER: Duration = Duration::from_secs(120);
+/// Between two looks for silence.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Everything outside of the keepers. A command that it takes is decided and derived at once.
 #[derive(Default)]
@@ -222,7 +224,7 @@ impl Views for World {
 async fn an_agent_that_beats_is_active_and_one_that_falls_silent_is_degraded_and_then_offline() {
     let world = World::of(2);
     world.keeper();
-    pass(SWEEP).await;
+    pass(LOOK).await;
     for _ in 0..20 {
         world.beat(agent(0));
         world.beat(agent(0));
@@ -236,7 +238,7 @@ async fn an_agent_that_beats_is_active_and_one_that_falls_silent_is_degraded_and
     pass(OFFLINE_AFTER * 3).await;
     assert_eq!(world.told(), [], "nothing is told twice, and nothing of who was never heard of");
     world.beat(agent(0));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     assert_eq!(world.told(), [(agent(0), Health::Active)]);
 }
 
@@ -244,10 +246,10 @@ async fn an_agent_that_beats_is_active_and_one_that_falls_silent_is_degraded_and
 async fn nobody_is_silent_whose_heartbeat_is_not_read_yet() {
     let world = World::of(2);
     world.keeper();
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.beat(agent(0));
     world.beat(agent(1));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     assert_eq!(world.told().len(), 2);
     world.deaf.store(true, Ordering::SeqCst);
     for _ in 0..OFFLINE_AFTER.as_secs() {
@@ -257,7 +259,7 @@ async fn nobody_is_silent_whose_heartbeat_is_not_read_yet() {
     assert_eq!(world.told(), [], "time stands still for leases");
     world.deaf.store(false, Ordering::SeqCst);
     world.beat(agent(0));
-    pass(SWEEP * 3).await;
+    pass(LOOK * 3).await;
     assert_eq!(world.told(), [(agent(1), Health::Offline)], "the other one was silent indeed");
 }
 
@@ -265,9 +267,9 @@ async fn nobody_is_silent_whose_heartbeat_is_not_read_yet() {
 async fn a_keeper_that_was_replaced_turns_nobody() {
     let world = World::of(1);
     world.keeper();
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.beat(agent(0));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.told();
     world.replaced.store(true, Ordering::SeqCst);
     pass(OFFLINE_AFTER * 2).await;
@@ -279,18 +281,18 @@ async fn a_keeper_that_was_replaced_turns_nobody() {
 async fn who_comes_after_keeps_the_leases_that_ran_and_wakes_nobody_by_old_heartbeats() {
     let world = World::of(3);
     let (_, stop) = world.keeper();
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.beat(agent(0));
     pass(OFFLINE_AFTER + DEGRADED_AFTER).await;
     world.beat(agent(1));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     let turns = [Health::Active, Health::Degraded, Health::Offline].map(|health| (agent(0), health));
     assert_eq!(world.told(), [&turns[..], &[(agent(1), Health::Active)]].concat());
 
     stop.cancel();
     pass(OFFLINE_AFTER * 2).await;
     let (leases, _) = world.keeper();
-    pass(DEGRADED_AFTER - SWEEP * 2).await;
+    pass(DEGRADED_AFTER - LOOK * 2).await;
     assert_eq!(world.told(), [], "a fresh lease for who was up, nothing for who was offline");
     pass(OFFLINE_AFTER).await;
     assert_eq!(world.told(), [(agent(1), Health::Degraded), (agent(1), Health::Offline)]);
@@ -304,7 +306,7 @@ async fn the_first_keeper_of_a_fleet_gives_leases_to_whoever_is_up() {
     let world = World::of(2);
     world.health.lock().insert(agent(1), Health::Active);
     world.keeper();
-    pass(DEGRADED_AFTER + SWEEP * 2).await;
+    pass(DEGRADED_AFTER + LOOK * 2).await;
     assert_eq!(world.told(), [(agent(1), Health::Degraded)]);
 }
 
@@ -312,15 +314,15 @@ async fn the_first_keeper_of_a_fleet_gives_leases_to_whoever_is_up() {
 async fn the_next_heartbeat_makes_active_whom_somebody_else_reported_otherwise() {
     let world = World::of(1);
     let (leases, _) = world.keeper();
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.beat(agent(0));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     world.told();
     world.health.lock().insert(agent(0), Health::Offline);
     let changed = AgentHealthChanged { before: Health::Active, after: Health::Offline, reason: "unplugged".to_owned() };
     let event = AnyEvent::Agent(Box::new(agent::Event::AgentHealthChanged(changed)));
     leases.notice(agent(0), &event);
     world.beat(agent(0));
-    pass(SWEEP).await;
+    pass(LOOK).await;
     assert_eq!(world.told(), [(agent(0), Health::Active)]);
 }
