@@ -7,30 +7,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What a compare-and-set per stream would reach: conditional writes of one row, each to a partition of its own.
-pub async fn per_command(servers: &Servers, writers: usize, turn: Duration) -> f64 {
-    let create = "CREATE TABLE IF NOT EXISTS {ks}.raw_streams (id bigint PRIMARY KEY, version bigint, record blob)";
+/// What a compare-and-set per stream would reach: for each command a conditional batch of its stream's version and one
+/// event, on a partition of its own.
+pub async fn per_command(servers: &Servers, round: usize, writers: usize, bytes: usize, turn: Duration) -> f64 {
+    let create = "CREATE TABLE IF NOT EXISTS {ks}.raw_streams (stream bigint, position bigint, head bigint static, \
+         record blob, hash blob, PRIMARY KEY (stream, position))";
     let store = &servers.store;
     let create = create.replace("{ks}", &store.keyspace);
     store.session.query_unpaged(create, ()).await.map(|_| ()).unwrap_or_else(fail("the raw table"));
-    let cql = "UPDATE {ks}.raw_streams SET version = ?, record = ? WHERE id = ? IF version = ?";
-    let update = store.prepare_conditional(cql).await.unwrap_or_else(fail("the raw update"));
+    let advance = "UPDATE {ks}.raw_streams SET head = ? WHERE stream = ? IF head = ?";
+    let advance = store.prepare_conditional(advance).await.unwrap_or_else(fail("the raw update"));
+    let insert = "INSERT INTO {ks}.raw_streams (stream, position, record, hash) VALUES (?, ?, ?, ?)";
+    let insert = store.prepare_conditional(insert).await.unwrap_or_else(fail("the raw insert"));
     let (next, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let base = started.elapsed().as_nanos() as i64 ^ i64::from(std::process::id()) << 40;
+    let base = (round as i64) << 32;
     let tasks: Vec<_> = (0..writers)
         .map(|_| {
-            let (store, update, next) = (store.clone(), update.clone(), next.clone());
+            let (store, advance, insert, next) = (store.clone(), advance.clone(), insert.clone(), next.clone());
             tokio::spawn(async move {
-                let record = vec![7u8; 300];
+                let mut cql = Batch::new(BatchType::Unlogged);
+                cql.set_execution_profile_handle(Some(store.conditional()));
+                cql.append_statement(advance);
+                cql.append_statement(insert);
+                let (record, hash) = (vec![7u8; bytes], vec![7u8; 32]);
                 while started.elapsed() < turn {
-                    let id = base + next.fetch_add(1, Ordering::Relaxed) as i64;
-                    let values = (1i64, &record, id, None::<i64>);
-                    store
-                        .session
-                        .execute_unpaged(&update, values)
-                        .await
-                        .map(|_| ())
-                        .unwrap_or_else(fail("a raw write"));
+                    let stream = base + next.fetch_add(1, Ordering::Relaxed) as i64;
+                    let values = ((1i64, stream, None::<i64>), (stream, 1i64, &record, &hash));
+                    store.session.batch(&cql, values).await.map(|_| ()).unwrap_or_else(fail("a raw write"));
                 }
             })
         })

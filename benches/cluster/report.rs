@@ -3,11 +3,16 @@
 #[derive(Default)]
 pub struct Report {
     rows: Vec<(String, Vec<f64>)>,
+    /// Whether rates are kept, or only shown.
+    pub counts: bool,
 }
 
 impl Report {
     pub fn add(&mut self, name: &str, rate: f64) {
-        println!("{name}: {rate:.0}/s");
+        println!("{name}: {rate:.0}/s{}", if self.counts { "" } else { " (warming up)" });
+        if !self.counts {
+            return;
+        }
         match self.rows.iter_mut().find(|(found, _)| found == name) {
             Some((_, rates)) => rates.push(rate),
             None => self.rows.push((name.to_owned(), vec![rate])),
