@@ -64,7 +64,7 @@ async fn main() {
             whole(&format!("whole_{round}"), "default", &set, &mut report).await;
         }
         if wants("stubbed") {
-            stubbed(round, &mut report).await;
+            stubbed(round, &set, &mut report).await;
         }
     }
     if wants("planned") {
@@ -99,8 +99,8 @@ async fn whole(name: &str, profile: &str, set: &[&str], report: &mut Report) {
 }
 
 /// The processors without their log, and a plain loop on the same broker.
-async fn stubbed(round: usize, report: &mut Report) {
-    if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), "default", &[]) {
+async fn stubbed(round: usize, set: &[&str], report: &mut Report) {
+    if let Some(fleet) = Fleet::new(&format!("stubbed_{round}"), "default", set) {
         let stubbed = pipeline::log_stubbed(&fleet).await;
         report.add("plain consume-and-produce", pipeline::plain_loop(&fleet, Copies::Bare).await);
         report

@@ -163,7 +163,9 @@ async fn derive_all(
     mut inbox: mpsc::Receiver<Derivation>,
 ) -> Result<(), crate::flow::derive::Error> {
     while let Some(mut derivation) = inbox.recv().await {
-        // What waits goes together: a store that keeps rows by partition takes many as fast as one.
+        // What waits goes together: a store that keeps rows by partition takes many as fast as one, and so does a topic.
+        // Whoever is deciding more of it at this moment goes first.
+        tokio::task::yield_now().await;
         while derivation.records.len() < DERIVED_TOGETHER
             && let Ok(next) = inbox.try_recv()
         {
