@@ -127,7 +127,7 @@ java_start() {
           --cluster-id YWdlbnR2ZXJzZS1sb2NhbA --config "$run/kafka/server.properties" >"$run/kafka.log" 2>&1 ||
           fail "Kafka's data folder could not be made; $run/kafka.log says why"
       fi
-      launch kafka "$java" "$(mark_of kafka)" -Xms256m -Xmx512m -XX:+UseSerialGC \
+      launch kafka "$java" "$(mark_of kafka)" -Xms256m "-Xmx${AGENTVERSE_LOCAL_KAFKA_HEAP_MB}m" -XX:+UseSerialGC \
         -cp "$run/kafka:$lib/kafka/*" kafka.Kafka "$run/kafka/server.properties"
       ;;
     cassandra*)

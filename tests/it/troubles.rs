@@ -7,6 +7,7 @@
 //! Where these cannot be had, each test says so and passes. The latter two take minutes and are run by name:
 //! `cargo test --test it -- --ignored --nocapture troubles::`
 
+mod disk;
 mod fleet;
 mod outage;
 mod secured;

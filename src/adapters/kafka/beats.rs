@@ -7,6 +7,7 @@ use super::command::{FORWARDED, stream_of_key};
 use super::headers::Writer;
 use super::partition::{Events, Fault, Partition, Raw, reading, refused, unavailable};
 use super::produce::Outgoing;
+use super::together::Together;
 use super::{KafkaTopics, Shared, unacknowledged};
 use crate::domain::{Aggregate, LogId, StreamId, TenantId};
 use crate::metrics::handles;
@@ -17,6 +18,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -28,7 +30,8 @@ pub struct KafkaBeats {
     topic: String,
     /// By the partition of the log.
     readers: Vec<Mutex<Option<Reader>>>,
-    marks: Arc<BaseConsumer<Events>>,
+    settled: Together<u16, Option<u64>>,
+    settle: Together<(u16, u64), ()>,
 }
 
 /// A partition that is being read, and where it is.
@@ -46,9 +49,18 @@ impl KafkaBeats {
         let shared = topics.shared.clone();
         let mut client = reading(&shared.config);
         client.set("group.id", format!("{}agentverse.lease-keepers", shared.config.prefix));
-        let marks = Arc::new(client.create_with_context(Events).map_err(refused)?);
+        let marks: Arc<BaseConsumer<Events>> = Arc::new(client.create_with_context(Events).map_err(refused)?);
         let readers = (0..shared.config.partitions.of(Aggregate::Agent)).map(|_| Mutex::default()).collect();
-        Ok(Self { topic: shared.names.heartbeats(), readers, marks, shared })
+        let (topic, timeout) = (shared.names.heartbeats(), shared.config.link.request_timeout);
+        let settled = Together::new({
+            let (marks, topic) = (marks.clone(), topic.clone());
+            move |logs: &[u16]| settled(&marks, &topic, logs, timeout).map_err(|error| unavailable(&topic, &error))
+        });
+        let settle = Together::new({
+            let topic = topic.clone();
+            move |places: &[(u16, u64)]| settle(&marks, &topic, places).map_err(|error| unavailable(&topic, &error))
+        });
+        Ok(Self { topic, readers, settled, settle, shared })
     }
 
     fn outgoing(&self, agent: StreamId, from: Option<&str>) -> Outgoing {
@@ -86,17 +98,6 @@ impl KafkaBeats {
         handles().receive_forwarded.increment(forwarded);
         Ok(agents)
     }
-
-    /// Asks the group, on a thread that may block.
-    async fn ask<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&BaseConsumer<Events>, &str) -> Result<T, KafkaError> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (marks, topic) = (self.marks.clone(), self.topic.clone());
-        let asked =
-            tokio::task::spawn_blocking(move || ask(&marks, &topic).map_err(|error| unavailable(&topic, &error)));
-        asked.await.unwrap_or_else(|error| Err(Error::Unavailable(error.to_string())))
-    }
 }
 
 fn agent_of(raw: &Raw) -> Option<StreamId> {
@@ -105,10 +106,32 @@ fn agent_of(raw: &Raw) -> Option<StreamId> {
     Some(StreamId::new(TenantId(tenant), Aggregate::Agent, id))
 }
 
-fn place(topic: &str, log: LogId, offset: Offset) -> Result<TopicPartitionList, KafkaError> {
-    let mut list = TopicPartitionList::with_capacity(1);
-    list.add_partition_offset(topic, i32::from(log.partition), offset)?;
-    Ok(list)
+/// What the group has committed of these partitions.
+fn settled(
+    marks: &BaseConsumer<Events>,
+    topic: &str,
+    logs: &[u16],
+    timeout: Duration,
+) -> Result<Vec<Option<u64>>, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(logs.len());
+    for partition in logs {
+        list.add_partition_offset(topic, i32::from(*partition), Offset::Invalid)?;
+    }
+    let committed = marks.committed_offsets(list, timeout)?;
+    let of = |partition: &u16| match committed.find_partition(topic, i32::from(*partition))?.offset() {
+        Offset::Offset(offset) => u64::try_from(offset).ok(),
+        _ => None,
+    };
+    Ok(logs.iter().map(of).collect())
+}
+
+fn settle(marks: &BaseConsumer<Events>, topic: &str, places: &[(u16, u64)]) -> Result<Vec<()>, KafkaError> {
+    let mut list = TopicPartitionList::with_capacity(places.len());
+    for (partition, place) in places {
+        list.add_partition_offset(topic, i32::from(*partition), Offset::Offset(*place as i64))?;
+    }
+    marks.commit(&list, CommitMode::Sync)?;
+    Ok(vec![(); places.len()])
 }
 
 #[async_trait]
@@ -156,26 +179,15 @@ impl Beats for KafkaBeats {
     }
 
     async fn bounds(&self, log: LogId) -> Result<Bounds, Error> {
-        let timeout = self.shared.config.link.request_timeout;
-        let (low, end) = self.shared.producer.watermarks(&self.topic, log.partition, timeout).await?;
+        let (low, end) = self.shared.fetcher.bounds(&self.topic, log.partition).await?;
         Ok(Bounds { low, end })
     }
 
     async fn settled(&self, log: LogId) -> Result<Option<u64>, Error> {
-        let timeout = self.shared.config.link.request_timeout;
-        self.ask(move |marks, topic| {
-            let committed = marks.committed_offsets(place(topic, log, Offset::Invalid)?, timeout)?;
-            let found = committed.find_partition(topic, i32::from(log.partition));
-            Ok(match found.map(|found| found.offset()) {
-                Some(Offset::Offset(offset)) => u64::try_from(offset).ok(),
-                _ => None,
-            })
-        })
-        .await
+        self.settled.ask(log.partition).await
     }
 
-    async fn settle(&self, log: LogId, offset: u64) -> Result<(), Error> {
-        self.ask(move |marks, topic| marks.commit(&place(topic, log, Offset::Offset(offset as i64))?, CommitMode::Sync))
-            .await
+    async fn settle(&self, log: LogId, place: u64) -> Result<(), Error> {
+        self.settle.ask((log.partition, place)).await
     }
 }

@@ -109,7 +109,7 @@ impl Intake {
     /// The broker does not have the next offset: it is to come, or it is lost.
     async fn out_of_range(&self, shared: &Shared, log: LogId) -> Result<(), Error> {
         let topic = shared.names.commands(log);
-        let (low, high) = shared.producer.watermarks(topic, log.partition, shared.config.link.request_timeout).await?;
+        let (low, high) = shared.fetcher.bounds(topic, log.partition).await?;
         let next = self.next;
         if next > high {
             let state = shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?;

@@ -92,8 +92,9 @@ pub async fn admit(shared: &Shared, commands: &[Arc<Accepted>]) -> Result<(), Er
     for accepted in commands {
         *counts.entry(accepted.envelope.stream.log(shared.config.partitions)).or_default() += 1;
     }
-    for (log, count) in counts {
-        let lag = lag(shared, log, count).await;
+    // Together: each may have to be asked for.
+    let lags = counts.into_iter().map(async |(log, count)| (lag(shared, log, count).await, count));
+    for (lag, count) in futures::future::join_all(lags).await {
         // An empty partition takes any one call, however large its bound says it is.
         if lag > 0 && lag + count > shared.config.lag_commands_max {
             return Err(over());
@@ -131,8 +132,9 @@ async fn lag(shared: &Shared, log: LogId, more: u64) -> u64 {
 async fn refresh_height(shared: &Shared, log: LogId) {
     let topic = shared.names.commands(log).to_owned();
     let timeout = ANSWER_MAX.min(shared.config.link.request_timeout);
-    match shared.producer.watermarks(&topic, log.partition, timeout).await {
-        Ok((_, high)) => shared.lags.next.raise(&topic, i32::from(log.partition), high as i64),
-        Err(error) => tracing::debug!(%log, %error, "how high the partition is is not known"),
+    match tokio::time::timeout(timeout, shared.fetcher.bounds(&topic, log.partition)).await {
+        Ok(Ok((_, high))) => shared.lags.next.raise(&topic, i32::from(log.partition), high as i64),
+        Ok(Err(error)) => tracing::debug!(%log, %error, "how high the partition is is not known"),
+        Err(_) => tracing::debug!(%log, "how high the partition is is not known in time"),
     }
 }

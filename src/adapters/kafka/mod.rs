@@ -29,12 +29,14 @@ mod lag;
 mod letters;
 pub mod manifest;
 pub mod membership;
+mod offsets;
 mod outcome;
 mod partition;
 mod produce;
 mod scan;
 #[cfg(test)]
 pub(super) mod tests;
+mod together;
 mod trouble;
 mod watch;
 

@@ -9,6 +9,7 @@
 use super::Config;
 use super::client::words;
 use super::headers::Received;
+use super::offsets::{At, Offsets};
 use super::trouble;
 use crate::ports::topic::Error;
 use hashbrown::HashMap;
@@ -92,7 +93,7 @@ pub struct Fetcher {
     bells: Bells,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    timeout: Duration,
+    offsets: Offsets,
 }
 
 /// What every consumer of this program that reads without a group is configured with.
@@ -125,7 +126,8 @@ impl Fetcher {
                 move || serve(&consumer, &bells, &stop)
             })
             .map_err(|error| Error::Unavailable(format!("no thread for the consumer: {error}")))?;
-        Ok(Self { consumer, bells, stop, thread: Some(thread), timeout: config.link.request_timeout })
+        let offsets = Offsets::new(consumer.clone(), config.link.request_timeout);
+        Ok(Self { consumer, bells, stop, thread: Some(thread), offsets })
     }
 
     /// Opens a partition at an offset. At most one reader may have it open.
@@ -162,24 +164,18 @@ impl Fetcher {
     /// # Errors
     /// When no broker answers in time.
     pub async fn offset_at(&self, topic: &str, partition: u16, millis: i64) -> Result<u64, Error> {
-        let (consumer, name, timeout) = (self.consumer.clone(), topic.to_owned(), self.timeout);
-        let number = i32::from(partition);
-        let asked = tokio::task::spawn_blocking(move || {
-            // The end first: what comes between the two answers is found by reading on from it.
-            let (_, high) = consumer.fetch_watermarks(&name, number, timeout)?;
-            let times = list(&name, number, Offset::Offset(millis))?;
-            let found = consumer.offsets_for_times(times, timeout)?;
-            let offset = found.find_partition(&name, number).map(|found| found.offset());
-            Ok(match offset {
-                Some(Offset::Offset(offset)) => offset,
-                _ => high,
-            })
-        });
-        match asked.await {
-            Ok(Ok(offset)) => Ok(offset.max(0) as u64),
-            Ok(Err(error)) => Err(unavailable(topic, &error)),
-            Err(error) => Err(Error::Unavailable(error.to_string())),
-        }
+        // The end first: what comes between the two answers is found by reading on from it.
+        let end = self.offsets.find(topic, partition, At::End).await?;
+        let found = self.offsets.find(topic, partition, At::Millis(millis.max(0))).await?;
+        Ok(found.or(end).unwrap_or(0))
+    }
+
+    /// Lowest offset kept of a partition, and the one that its next record gets.
+    ///
+    /// # Errors
+    /// When no broker answers in time, or none knows the partition.
+    pub async fn bounds(&self, topic: &str, partition: u16) -> Result<(u64, u64), Error> {
+        self.offsets.bounds(topic, partition).await
     }
 }
 

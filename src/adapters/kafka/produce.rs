@@ -230,23 +230,6 @@ impl Producer {
         }
         Ok(slot.clone())
     }
-
-    /// Lowest offset kept of a partition, and the one that its next record gets. Asks the broker.
-    ///
-    /// # Errors
-    /// When no broker answers in time, or none knows the partition.
-    pub async fn watermarks(&self, topic: &str, partition: u16, timeout: Duration) -> Result<(u64, u64), Error> {
-        let native = self.native.read().clone();
-        let name = topic.to_owned();
-        // The library has this call only in a form that blocks.
-        let asked =
-            tokio::task::spawn_blocking(move || native.client().fetch_watermarks(&name, i32::from(partition), timeout));
-        match asked.await {
-            Ok(Ok((low, high))) => Ok((low.max(0) as u64, high.max(0) as u64)),
-            Ok(Err(error)) => Err(Error::Unavailable(format!("{topic}: {}", words(&error)))),
-            Err(error) => Err(Error::Unavailable(error.to_string())),
-        }
-    }
 }
 
 /// Messages of a call that the library has not taken.

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 /// What was acknowledged, if only as accepted.
 #[derive(Default)]
-struct Ledger(Vec<Uuid>);
+pub struct Ledger(Vec<Uuid>);
 
 impl Ledger {
-    fn register(&mut self, serve: &Role, wait: &str) -> Answer {
+    pub fn register(&mut self, serve: &Role, wait: &str) -> Answer {
         let subject = Uuid::now_v7();
         let answer = serve.register(subject, wait);
         if answer.status < 300 {
@@ -25,8 +25,12 @@ impl Ledger {
         answer
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Nothing acknowledged is lost: each shows in the views.
-    fn await_all(&self, serve: &Role) {
+    pub fn await_all(&self, serve: &Role) {
         for subject in &self.0 {
             eventually(&format!("{subject} is projected"), 60, || {
                 (serve.get(&format!("/v1/mcp-servers/{subject}")).status == 200).then_some(())
@@ -35,14 +39,14 @@ impl Ledger {
     }
 
     /// Commands are decided again, with nothing restarted.
-    fn await_applied(&mut self, serve: &Role) {
+    pub fn await_applied(&mut self, serve: &Role) {
         eventually("a command is applied", 60, || {
             (self.register(serve, "applied").body["outcome"] == "applied").then_some(())
         });
     }
 }
 
-fn assert_problem(answer: &Answer, status: u16, code: &str, words: &str) {
+pub fn assert_problem(answer: &Answer, status: u16, code: &str, words: &str) {
     assert_eq!(answer.status, status, "{answer:?}");
     assert!(answer.head.contains("application/problem+json"), "{answer:?}");
     assert_eq!(answer.body["code"], code, "{answer:?}");

@@ -13,9 +13,18 @@ pub struct Servers {
 }
 
 impl Servers {
+    fn folder() -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join("troubles-servers")
+    }
+
+    /// Where each server has its data, by name.
+    pub fn data() -> PathBuf {
+        Self::folder().join("data")
+    }
+
     /// Starts both; `None` where they cannot be had, and it is said why.
     pub fn start() -> Option<Self> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("troubles-servers");
+        let folder = Self::folder();
         std::fs::create_dir_all(&folder).unwrap();
         // What was downloaded once serves here too.
         let lib = folder.join("lib");
