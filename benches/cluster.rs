@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const RECORDS: usize = 100;
 /// Bytes of one record there.
 const BYTES: usize = 300;
-/// Bytes of the record that a registration makes, for the loop that the pipeline is put in proportion to.
+/// Bytes of the record that a registration makes: the pipeline is put in proportion to a loop with those.
 const REGISTERED_BYTES: usize = 870;
 /// Logs that are written at a time.
 const LOGS: u16 = 32;
@@ -78,10 +78,10 @@ async fn main() {
 async fn log(servers: &Servers, round: usize, report: &mut Report) {
     let journal = ScyllaJournal::open(servers.store.clone(), 1 << 20).await;
     let journal: Arc<dyn Journal> = Arc::new(journal.unwrap_or_else(fail("the journal")));
-    report.add(
-        "one conditional write per command",
-        raw::per_command(servers, round, WRITERS, REGISTERED_BYTES, TURN).await,
-    );
+    for bytes in [REGISTERED_BYTES, BYTES] {
+        let rate = raw::per_command(servers, round, WRITERS, bytes, TURN).await;
+        report.add(&format!("one conditional write per command, {bytes} bytes"), rate);
+    }
     report.add("raw conditional batches of 100", raw::batches(servers, round, LOGS, RECORDS, BYTES, TURN).await);
     report.add("the journal, batches of 100", append(&journal, TURN).await);
 }

@@ -1,7 +1,9 @@
 //! The plain loops: what the database itself does.
 
 use super::servers::{Servers, fail};
+use scylla::response::query_result::QueryResult;
 use scylla::statement::batch::{Batch, BatchType};
+use scylla::value::{CqlValue, Row as AnyRow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +22,8 @@ pub async fn per_command(servers: &Servers, round: usize, writers: usize, bytes:
     let insert = "INSERT INTO {ks}.raw_streams (stream, position, record, hash) VALUES (?, ?, ?, ?)";
     let insert = store.prepare_conditional(insert).await.unwrap_or_else(fail("the raw insert"));
     let (next, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let base = (round as i64) << 32;
+    // Streams of their own for each call: only the first write to one is taken.
+    let base = ((round * 10_000 + bytes) as i64) << 32;
     let tasks: Vec<_> = (0..writers)
         .map(|_| {
             let (store, advance, insert, next) = (store.clone(), advance.clone(), insert.clone(), next.clone());
@@ -33,7 +36,7 @@ pub async fn per_command(servers: &Servers, round: usize, writers: usize, bytes:
                 while started.elapsed() < turn {
                     let stream = base + next.fetch_add(1, Ordering::Relaxed) as i64;
                     let values = ((1i64, stream, None::<i64>), (stream, 1i64, &record, &hash));
-                    store.session.batch(&cql, values).await.map(|_| ()).unwrap_or_else(fail("a raw write"));
+                    applied(store.session.batch(&cql, values).await.unwrap_or_else(fail("a raw write")));
                 }
             })
         })
@@ -72,7 +75,7 @@ pub async fn batches(servers: &Servers, round: usize, logs: u16, records: usize,
                     let next = head + records as i64;
                     let mut values: Vec<Row<'_>> = vec![Row::Advance(next, log, expected)];
                     values.extend((1..=records as i64).map(|step| Row::Insert(log, head + step, &record, &hash)));
-                    store.session.batch(&cql, values).await.map(|_| ()).unwrap_or_else(fail("a raw batch"));
+                    applied(store.session.batch(&cql, values).await.unwrap_or_else(fail("a raw batch")));
                     head = next;
                     done.fetch_add(records as u64, Ordering::Relaxed);
                 }
@@ -83,6 +86,15 @@ pub async fn batches(servers: &Servers, round: usize, logs: u16, records: usize,
         task.await.unwrap_or_else(fail("a writer"));
     }
     done.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64()
+}
+
+/// A write that the condition turned away is no write.
+fn applied(result: QueryResult) {
+    let rows = result.into_rows_result().unwrap_or_else(fail("the answer to a conditional write"));
+    let first = rows.first_row::<AnyRow>().unwrap_or_else(fail("the answer to a conditional write"));
+    if first.columns.first() != Some(&Some(CqlValue::Boolean(true))) {
+        fail("a conditional write")("it was turned away")
+    }
 }
 
 enum Row<'a> {

@@ -21,10 +21,10 @@ impl Report {
 
     /// Each loop's median with its span, and how it stands to every one above it.
     pub fn print(&self) {
-        println!("\n{:40} {:>9} {:>19}", "", "median/s", "least..most");
+        println!("\n{:50} {:>9} {:>19}", "", "median/s", "least..most");
         for (place, (name, rates)) in self.rows.iter().enumerate() {
             let (least, median, most) = spread(rates);
-            print!("{name:40} {median:>9.0} {:>19}", format!("{least:.0}..{most:.0}"));
+            print!("{name:50} {median:>9.0} {:>19}", format!("{least:.0}..{most:.0}"));
             for (_, others) in &self.rows[..place] {
                 print!("  x{:.2}", median / spread(others).1);
             }

@@ -138,9 +138,9 @@ impl From<topic::Error> for Problem {
                     Self::new(&OVERLOADED, "nothing of this request was taken; send it again after Retry-After");
                 Self { retry_after: Some(retry_after), ..problem }
             }
-            topic::Error::TooLarge(_) => {
-                tracing::warn!(%error, "a command is too large for its topic");
-                Self::new(&COMMAND_TOO_LARGE, "a command is larger than its topic takes; make it smaller")
+            topic::Error::TooLarge(words) => {
+                tracing::warn!(error = words, "a command is too large for its topic");
+                Self::new(&COMMAND_TOO_LARGE, words)
             }
             topic::Error::Unavailable(_) => Self {
                 detail: "the commands were not acknowledged as stored, and may or may not have been taken; send them \

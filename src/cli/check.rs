@@ -30,7 +30,7 @@ pub struct Args {
 
 /// Reads every record of a folder that no process has open, or of a fleet at rest, and says what is wrong with it.
 pub fn run(args: Args) -> Result<Exit, Error> {
-    let settings = args.settings.load().map_err(|error| Error::Usage(error.to_string()))?.settings;
+    let settings = args.settings.load_impatient()?;
     telemetry::install_logs(&settings).map_err(|error| Error::Usage(error.to_string()))?;
     if args.cluster {
         let report = super::block_on(async {

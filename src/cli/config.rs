@@ -2,7 +2,7 @@
 
 use super::exit::{Error, Exit};
 use super::output::{self, Format};
-use crate::runtime::settings::{self, Loaded, SETTINGS, Setting, environment_name};
+use crate::runtime::settings::{self, Loaded, Origin, SETTINGS, Setting, Settings, environment_name};
 use comfy_table::Table;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -20,12 +20,35 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Puts defaults, file, environment and `--set` together.
+    /// Puts defaults, file, environment and `--set` together; warns of variables that look like settings and are none.
     ///
     /// # Errors
     /// When one of them says something that cannot be.
     pub fn load(&self) -> Result<Loaded, settings::Error> {
-        Loaded::load(self.config.as_deref(), |name| std::env::var(name).ok(), &self.set)
+        let loaded = Loaded::load(self.config.as_deref(), |name| std::env::var(name).ok(), &self.set)?;
+        let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for sentence in settings::strangers(variables) {
+            eprintln!("warning: {sentence}");
+        }
+        Ok(loaded)
+    }
+}
+
+/// What a person waits for servers that do not answer, in milliseconds, unless `start_ms_max` is set.
+const PATIENCE_MS: u64 = 15_000;
+
+impl SettingsArgs {
+    /// As [`SettingsArgs::load`], for a command that somebody waits for: servers that do not answer are waited for
+    /// shortly, where a role waits long.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] as `load`.
+    pub fn load_impatient(&self) -> Result<Settings, Error> {
+        let mut loaded = self.load().map_err(|error| Error::Usage(error.to_string()))?;
+        if loaded.origin("start_ms_max") == Origin::Default {
+            loaded.settings.start_ms_max = PATIENCE_MS;
+        }
+        Ok(loaded.settings)
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List them, in the order of their numbers
+    /// List them, in the order of their numbers; what nobody could read is listed with `--tenant shared`
     List {
         #[command(flatten)]
         range: pages::Range,
@@ -72,7 +72,10 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         Action::List { range, cursor, remote } => {
             let tenant = Some(remote.tenant()?);
             let listing = Listing { remote: &remote, target: TARGET, tenant, range, cursor, table: rows };
-            block_on(pages::show(&mut std::io::stdout().lock(), listing))?;
+            let shown = block_on(pages::show(&mut std::io::stdout().lock(), listing))?;
+            if shown == 0 && tenant != Some(Uuid::nil()) && remote.output == Format::Table {
+                eprintln!("What came by Kafka and could not be read belongs to no tenant: add --tenant shared.");
+            }
             Ok(Exit::Done)
         }
         Action::Show { number, remote } => show(number, &remote),

@@ -4,6 +4,7 @@
 //! nothing else about it. What they print is a table for people, or JSON with `--output json`; what a script needs to
 //! know is in the exit code ([`exit::Exit`]).
 
+mod catalog;
 pub mod check;
 pub mod client;
 mod completions;
@@ -87,6 +88,8 @@ enum Command {
     /// Move a data folder to a cluster, while `dev` works on it
     #[command(after_help = exit::EXIT_CODES)]
     Migrate(migrate::Args),
+    /// Print the built-in catalogue as commands, for `send`
+    Catalog(catalog::Args),
     /// Print the completion script of a shell
     Completions(completions::Args),
 }
@@ -155,6 +158,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Config(args) => config::run(args),
         Command::Check(args) => check::run(args),
         Command::Migrate(args) => migrate::run(args),
+        Command::Catalog(args) => catalog::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
     result.unwrap_or_else(|error| {

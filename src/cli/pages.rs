@@ -44,8 +44,8 @@ pub struct Listing<'a> {
 }
 
 /// Shows a list on `out`. JSON is one document, `{"items":[…],"next_cursor":…}`, written as the pages come, so that no
-/// more than a page is held; an error at the first page leaves no half document.
-pub async fn show(out: &mut impl Write, listing: Listing<'_>) -> Result<(), Error> {
+/// more than a page is held; an error at the first page leaves no half document. Returns how many were shown.
+pub async fn show(out: &mut impl Write, listing: Listing<'_>) -> Result<u64, Error> {
     let Listing { remote, target, tenant, range, mut cursor, table } = listing;
     let mut connection = Connection::new(remote.url.clone(), remote.timeout());
     let mut left = if range.all { u64::MAX } else { range.limit };
@@ -81,7 +81,7 @@ pub async fn show(out: &mut impl Write, listing: Listing<'_>) -> Result<(), Erro
         }
         Format::Table => writeln!(out, "{shown} shown")?,
     }
-    Ok(())
+    Ok(shown)
 }
 
 fn json_items(out: &mut impl Write, items: &[Value], first: bool) -> io::Result<()> {

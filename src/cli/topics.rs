@@ -3,6 +3,8 @@
 //! Either every change can be made or none is: a fleet whose topics were only partly moved to another shape would come
 //! up with counts that contradict each other.
 
+mod loss;
+
 use super::config::SettingsArgs;
 use super::exit::{Error, Exit};
 use super::output::{self, Format};
@@ -49,6 +51,8 @@ enum Command {
         #[command(flatten)]
         target: Target,
     },
+    /// Have logs go on whose topics do not hold any more what they were to consume
+    AcceptLoss(loss::Args),
 }
 
 /// Which brokers, and the topics of which fleet.
@@ -83,7 +87,10 @@ impl ValueEnum for Profile {
         Some(match self {
             Self::Default => PossibleValue::new("default").help("The manifests as they are"),
             Self::Planned => PossibleValue::new("planned")
-                .help("A large fleet: 1,000 partitions for agents, 500 for MCP servers, 200 for LLM requests"),
+                .help(
+                "A large fleet: 1,000 partitions for agents, 500 for MCP servers, 200 for LLM requests; every process then \
+                 needs the setting partitions_of = agent=1000,mcp_server=500",
+            ),
         })
     }
 }
@@ -102,6 +109,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
             let (loaded, topics) = target.wanted(&Shape { profile: Profile::Default, replicas: None })?;
             super::block_on(describe(&loaded, &topics, target.output))
         }
+        Command::AcceptLoss(args) => loss::run(&args),
     }
 }
 

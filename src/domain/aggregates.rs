@@ -93,6 +93,9 @@ macro_rules! aggregates {
                     $(Aggregate::$kind => wire::Wire::from_json(name, json).map(|c| Self::$kind(Box::new(c)))),+
                 }
             }
+            pub fn to_json(&self) -> serde_json::Value {
+                match self { $(Self::$kind(command) => wire::Wire::to_json(&**command)),+ }
+            }
         }
 
         $(

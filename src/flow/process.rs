@@ -4,6 +4,7 @@
 //! acknowledged, and are thrown away with the claim.
 
 mod attempts;
+mod complaint;
 #[cfg(test)]
 mod tests;
 
@@ -86,7 +87,7 @@ pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
         match own(log, &parts, &stop).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::warn!(%log, %error, "the claim ended");
+                complaint::claim_ended(log, &error);
                 if let Error::Journal(journal::Error::Fenced { .. }) = error {
                     handles().append_fenced.increment(1);
                 }

@@ -78,8 +78,12 @@ impl Display for Origin {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("there is no setting {name:?} ({origin}); `agentverse config --explain` lists them")]
+    #[error("there is no setting {name:?} ({origin}); {}", hint(name))]
     Unknown { name: String, origin: Origin },
+    #[error("{name} is set a second time, after line {first}: keep one of the two")]
+    Twice { name: String, first: usize },
+    #[error("{}, line {line}: {fault}", path.display())]
+    Line { path: PathBuf, line: usize, fault: Box<Error> },
     #[error("{name} = {value:?} ({origin}) {fault}")]
     Value { name: &'static str, value: String, origin: Origin, fault: String },
     #[error("{lower} = {lower_value} must not be above {upper} = {upper_value}")]
@@ -88,6 +92,14 @@ pub enum Error {
     Form { text: String, origin: Origin },
     #[error("the settings file {} cannot be read: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
+}
+
+/// What to do about a name that no setting has.
+fn hint(name: &str) -> String {
+    match guess::nearest(name) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "`agentverse config --explain` lists them".to_owned(),
+    }
 }
 
 /// A type that a setting may have.
@@ -174,8 +186,10 @@ macro_rules! settings {
     };
 }
 
+mod guess;
 mod table;
 mod words;
+pub use guess::strangers;
 pub use table::{SETTINGS, Settings};
 pub use words::{Exposure, LogFormat, PartitionsOf, Sasl, Security};
 
@@ -198,10 +212,7 @@ impl Loaded {
     ) -> Result<Self, Error> {
         let mut loaded = Self::default();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
-            for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-                loaded.assign(line, Origin::File)?;
-            }
+            loaded.read(path)?;
         }
         for setting in SETTINGS {
             if let Some(text) = environment(&environment_name(setting.name)) {
@@ -218,6 +229,23 @@ impl Loaded {
     /// Where a setting's value came from.
     pub fn origin(&self, name: &str) -> Origin {
         self.origins.get(name).copied().unwrap_or_default()
+    }
+
+    fn read(&mut self, path: &Path) -> Result<(), Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        let mut seen = std::collections::BTreeMap::new();
+        for (line, text) in (1..).zip(text.lines().map(str::trim)) {
+            if text.is_empty() || text.starts_with('#') {
+                continue;
+            }
+            let name = text.split('=').next().unwrap_or_default().trim().to_owned();
+            let assigned = match seen.insert(name.clone(), line) {
+                Some(first) => Err(Error::Twice { name, first }),
+                None => self.assign(text, Origin::File),
+            };
+            assigned.map_err(|fault| Error::Line { path: path.to_owned(), line, fault: Box::new(fault) })?;
+        }
+        Ok(())
     }
 
     fn assign(&mut self, text: &str, origin: Origin) -> Result<(), Error> {
@@ -292,6 +320,25 @@ mod tests {
         let origins =
             ["partitions", "http_batch_max", "shutdown_ms_max", "worker_threads"].map(|name| loaded.origin(name));
         assert_eq!(origins, [Origin::File, Origin::Environment, Origin::CommandLine, Origin::Default]);
+    }
+
+    #[test]
+    fn a_fault_in_a_file_is_said_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("fleet.conf");
+        for (text, part) in [
+            (
+                "# limits\npartitionz = 4\n",
+                "fleet.conf, line 2: there is no setting \"partitionz\" (file); did you mean partitions?",
+            ),
+            ("partitions = 4\n\npartitions = 4\n", "line 3: partitions is set a second time, after line 1"),
+            ("partitions = 0\n", "line 1: partitions = \"0\" (file) is below the lower bound"),
+            ("partitions\n", "line 1: file: \"partitions\" is not of the form name=value"),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = Loaded::load(Some(&file), nothing, &[]).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

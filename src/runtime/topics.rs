@@ -44,8 +44,9 @@ pub enum Error {
     #[error("topic_prefix = {prefix:?} does not go before a topic's name: {fault}")]
     Prefix { prefix: String, fault: String },
     #[error(
-        "the manifest of {topic} wants {manifest} partitions, and the setting partitions is {setting} by default: say \
-         which with --set partitions=N or in the settings file, the same for every process of the fleet"
+        "the manifest of {topic} wants {manifest} partitions, and the setting partitions is {setting} by default. The \
+         count is fixed when a fleet is created: a fleet that exists keeps the one that it has; for a new one, say which \
+         with --set partitions=N or in the settings file, the same for every process"
     )]
     Partitions { topic: String, manifest: u32, setting: u16 },
 }

@@ -9,6 +9,7 @@ mod role;
 mod servers;
 
 use crate::e2e::health::{LEASE_TIMES, an_agents_life, becomes};
+use crate::e2e::server::eventually;
 use fleet::Fleet;
 use serde_json::{Value, json};
 
@@ -61,4 +62,27 @@ fn leases_are_kept_by_whoever_owns_the_log_and_survive_it() {
     fleet.kill("process-1");
     fleet.start_role("process");
     agents.iter().for_each(|path| becomes(&client, path, "offline"));
+}
+
+#[test]
+fn commands_that_the_broker_lost_stop_their_log_until_somebody_accepts_it() {
+    let settings = [("partitions", "1"), ("http_wait_ms_default", "30000")];
+    let Some(mut fleet) = Fleet::start("loss", &settings) else { return };
+    let client = fleet.client("serve-1", "6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b01");
+    client.make("tenants", &json!({"name": "Acme"}));
+    client.make("agents", &json!({"name": "kept", "category": "research"}));
+    fleet.terminate("process-1");
+    for name in ["lost", "lost too"] {
+        let answer = client.post("/v1/agents?wait=accepted", &json!({"name": name, "category": "research"}));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    fleet.forget_commands("agent");
+    let process = fleet.start_role("process");
+    eventually("the alarm", || fleet.said(&process).contains("2 commands between were deleted").then_some(()));
+    let shown = fleet.refused(&["topics", "accept-loss"], 1);
+    assert!(shown.contains("agent/0") && shown.contains("--yes"), "{shown}");
+    assert!(fleet.command(&["topics", "accept-loss", "--yes"]).contains("agent/0"));
+    client.make("agents", &json!({"name": "after", "category": "research"}));
+    eventually("both that were decided", || (client.walk("/v1/agents", 100).len() == 2).then_some(()));
+    assert!(fleet.command(&["topics", "accept-loss"]).contains("No log has lost commands."));
 }

@@ -109,9 +109,10 @@ fn counts(topic: &Topic, existing: &Existing) -> Vec<Step> {
     if from != to {
         let why = if topic.is_fixed {
             Some(format!(
-                "its partitions answer to the logs of the fleet, and their count is fixed with it: keep {from} (the setting partitions, and \
-                 --profile), or make a new fleet (the setting topic_prefix) and move to it with `agentverse \
-                 migrate`"
+                "its partitions answer to the logs of the fleet, whose count is fixed when it is created: keep {from} (the \
+                 setting partitions, and --profile). Up to {from} processors share them. Another count is another fleet, \
+                 with topic_prefix and scylla_keyspace of its own: new, or filled by `agentverse migrate` from a folder \
+                 that has that count; no command moves a fleet's history to it"
             ))
         } else if to < from {
             Some(format!("Kafka cannot take partitions away: keep {from} in the manifest"))

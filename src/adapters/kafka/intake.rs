@@ -10,6 +10,7 @@
 use super::Shared;
 use super::command::{self, Decoded, FORWARDED, SUBJECT};
 use super::letters;
+use super::loss::Loss;
 use super::partition::{Fault, Partition, Raw};
 use crate::domain::LogId;
 use crate::metrics::handles;
@@ -109,25 +110,15 @@ impl Intake {
     /// The broker does not have the next offset: it is to come, or it is lost.
     async fn out_of_range(&self, shared: &Shared, log: LogId) -> Result<(), Error> {
         let topic = shared.names.commands(log);
-        let (low, high) = shared.fetcher.bounds(topic, log.partition).await?;
-        let next = self.next;
-        if next > high {
-            let state = shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?;
-            if state.consumed > high {
-                return Err(alarm(format!(
-                    "log {log} has consumed its topic up to offset {}, but {topic} partition {} ends at {high}: the \
-                     topic was made anew, or lost acknowledged commands; nothing is read until `migrate` or a restored \
-                     topic brings them together",
-                    state.consumed, log.partition
-                )));
-            }
-        } else if next < low {
-            return Err(alarm(format!(
-                "{topic} partition {} begins at offset {low}, but log {log} has consumed up to {next} only: retention \
-                 deleted the {} commands between; restore them, or accept the loss by `migrate`",
-                log.partition,
-                low - next
-            )));
+        let bounds = shared.fetcher.bounds(topic, log.partition).await?;
+        let consumed = if self.next > bounds.1 {
+            // What was handed on may be ahead of what the log has.
+            shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?.consumed
+        } else {
+            self.next
+        };
+        if let Some(loss) = Loss::between(topic, log.partition, consumed, bounds) {
+            return Err(alarm(loss.to_string()));
         }
         tokio::time::sleep(NOT_YET_PAUSE).await;
         Ok(())

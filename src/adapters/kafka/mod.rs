@@ -27,6 +27,7 @@ mod headers;
 mod intake;
 mod lag;
 mod letters;
+mod loss;
 pub mod manifest;
 pub mod membership;
 mod offsets;
@@ -43,6 +44,7 @@ mod watch;
 pub use beats::KafkaBeats;
 pub use client::Link;
 use client::words;
+pub use loss::Loss;
 pub use membership::{Membership, Turns};
 pub use outcome::{KafkaOutcomes, OutcomeReader, outcome_codec};
 

@@ -47,7 +47,7 @@ use wire::Poster;
 pub struct Args {
     /// Base URL of the system
     #[arg(long, env = "AGENTVERSE_URL", default_value = "http://127.0.0.1:7400", value_name = "URL")]
-    target: BaseUrl,
+    url: BaseUrl,
     /// Commands to send [default: 100000, or no end with --seconds]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     commands: Option<u64>,
@@ -136,7 +136,7 @@ fn random_seed() -> u64 {
 
 async fn drive(args: &Args) -> Result<Report, Error> {
     let plan = plan(args)?;
-    let target = resolve(&args.target).await?;
+    let target = resolve(&args.url).await?;
     let tenants = provision(args, &plan, &target).await?;
     let sampler = Sampler::start(&target).map_err(|cause| Error::failed(format!("cannot start threads: {cause}")))?;
     let posters = connect(&plan, &target).await?;
@@ -162,7 +162,7 @@ async fn drive(args: &Args) -> Result<Report, Error> {
         .await
         .map_err(|cause| Error::failed(format!("the sampler failed: {cause}")))?;
     let asked = Asked {
-        target: args.target.to_string(),
+        target: args.url.to_string(),
         plan: run.plan.clone(),
         payload_bytes: args.payload_bytes,
         rate: args.rate,
@@ -240,7 +240,7 @@ async fn connect(plan: &Plan, target: &Target) -> Result<Vec<Poster>, Error> {
 
 /// Provisions the tenants and returns, for each, its id and the head of its requests.
 async fn provision(args: &Args, plan: &Plan, target: &Target) -> Result<Vec<(Uuid, String)>, Error> {
-    let mut connection = Connection::new(args.target.clone(), Duration::from_secs_f64(args.timeout));
+    let mut connection = Connection::new(args.url.clone(), Duration::from_secs_f64(args.timeout));
     let mut tenants = Vec::new();
     for index in 0..plan.tenants {
         let tenant = id(plan.seed, Use::Tenant, index);

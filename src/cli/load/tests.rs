@@ -50,9 +50,9 @@ fn answer(taken: &mut Taken, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> Re
     (StatusCode::ACCEPTED, axum::Json(answer)).into_response()
 }
 
-fn args(target: BaseUrl) -> Args {
+fn args(url: BaseUrl) -> Args {
     Args {
-        target,
+        url,
         commands: Some(2_500),
         streams: 400,
         batch: 50,

@@ -65,10 +65,7 @@ impl<'a> Data<'a> {
 
     pub(super) fn command(self, aggregate: Aggregate, name: &'static str) -> Result<AnyCommand, Problem> {
         match self {
-            Self::Json(text) if !text.trim_start().starts_with('{') => Err(Problem::new(
-                Code::InvalidData,
-                format!("{name} needs \"data\", a JSON object of its fields; {{}} where it has nothing to say"),
-            )),
+            Self::Json(text) if !text.trim_start().starts_with('{') => Err(no_object(name, text)),
             Self::Json(text) => AnyCommand::from_json(aggregate, name, text.as_bytes()).map_err(problem),
             Self::Avro(bytes) => avro(aggregate, name, bytes),
             Self::Unframed { fingerprint, record } => {
@@ -76,6 +73,16 @@ impl<'a> Data<'a> {
             }
         }
     }
+}
+
+/// What is wrong with a text that is no JSON object.
+fn no_object(name: &str, text: &str) -> Problem {
+    let wanted = format!("{name} needs \"data\", a JSON object of its fields; {{}} where it has nothing to say");
+    let message = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Err(error) if !text.trim().is_empty() => format!("what was sent is not JSON ({error}); {wanted}"),
+        _ => wanted,
+    };
+    Problem::new(Code::InvalidData, message)
 }
 
 /// The whole of a body as text.

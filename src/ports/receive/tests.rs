@@ -226,6 +226,15 @@ fn binary_data_is_json_or_avro_with_the_schemas_fingerprint() {
 }
 
 #[test]
+fn what_is_no_json_is_said_to_be_none() {
+    let attributes = Attributes { r#type: Some("agent.IdleAgent".into()), ..Attributes::default() };
+    let taken = with(Some(TENANT), None, |receiver| receiver.command(attributes, Data::Json("not json")));
+    let message = taken.unwrap_err().problem.message;
+    let parts = ["what was sent is not JSON (expected", "at line 1 column 2", "IdleAgent needs \"data\""];
+    assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+}
+
+#[test]
 fn data_may_come_as_base64() {
     let taken = one(r#"{"type":"agent.IdleAgent","data_base64":"e30="}"#).unwrap();
     assert_eq!(taken.command.name(), "IdleAgent");

@@ -4,6 +4,7 @@
 //! What cannot is an error at once: a wrong password, a missing topic or table, settings that contradict the fleet.
 
 mod check;
+mod loss;
 mod roles;
 mod start;
 mod turns;

@@ -38,7 +38,7 @@ settings! {
     shutdown_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a shutdown waits for what is in flight; accepted commands are kept in any case.";
     worker_threads: usize = 0, Numbers(0, 1_024), "threads", "Threads of the runtime; 0 is one per core.";
     log_format: LogFormat = LogFormat::Pretty, OneOf(&["pretty", "json"]), "", "How log lines look.";
-    log_filter: String = "info,fjall=warn,lsm_tree=warn,rdkafka=warn,librdkafka=error,scylla=warn".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
+    log_filter: String = "info,fjall=warn,lsm_tree=warn,rdkafka=warn,librdkafka=off,scylla=error".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
     topic_prefix: String = String::new(), Text(64), "", "Goes before every topic's and consumer group's name, so that several fleets share brokers.";
     kafka_brokers: String = "127.0.0.1:9092".to_owned(), Text(4_096), "", "Kafka's brokers to begin with: host:port, separated by commas.";
     kafka_security: Security = Security::Plaintext, OneOf(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), "", "How the link to Kafka is secured.";

@@ -62,6 +62,19 @@ impl Fleet {
         said
     }
 
+    /// `agentverse <args> --config …`, which must end with this code; gives what it printed.
+    pub fn refused(&self, args: &[&str], code: i32) -> String {
+        let config = self.config();
+        let output = run(&[args, &["--config", config.to_str().unwrap()]].concat(), None);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Has the broker forget the commands of an aggregate's first log.
+    pub fn forget_commands(&self, aggregate: &str) {
+        self.ground.forget_commands(aggregate);
+    }
+
     /// Starts another process of a role; gives its name, `<kind>-<number>`. It may take a while to be ready.
     pub fn start_role(&mut self, kind: &str) -> String {
         let number = self.starts.entry(kind.to_owned()).or_default();

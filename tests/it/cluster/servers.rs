@@ -3,6 +3,7 @@
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use scylla::client::session_builder::SessionBuilder;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,6 +47,17 @@ impl Ground {
         ];
         settings.extend(self.registry.clone().map(|url| ("registry_url", url)));
         settings
+    }
+
+    /// Has the broker forget the commands of an aggregate's first log.
+    pub fn forget_commands(&self, aggregate: &str) {
+        let mut list = TopicPartitionList::new();
+        let topic = format!("{}agentverse.{aggregate}.commands.v1", self.topic_prefix);
+        list.add_partition_offset(&topic, 0, Offset::End).unwrap();
+        let client: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
     }
 
     /// Drops the keyspace and deletes the topics; says what could not be.
