@@ -55,7 +55,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
         .map_err(|cause| Error::failed(format!("cannot serve on {address}: {cause}; choose another with --http")))
 }
 
-fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
+pub(super) fn stop_on_signal(stop: CancellationToken) -> Result<impl Future<Output = ()>, Error> {
     let failed = |cause: std::io::Error| Error::failed(format!("cannot listen for signals: {cause}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

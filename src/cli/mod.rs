@@ -13,6 +13,7 @@ mod daemon;
 pub mod dev;
 pub mod exit;
 mod explain;
+mod fake_provider;
 mod get;
 mod history;
 mod kind;
@@ -80,6 +81,9 @@ enum Command {
     /// Drive a running system and measure it
     #[command(after_help = exit::EXIT_CODES)]
     Load(load::Args),
+    /// Stand in for an LLM provider: OpenAI, Anthropic and Gemini, with limits and trouble on purpose
+    #[command(after_help = exit::EXIT_CODES)]
+    FakeProvider(fake_provider::Args),
     /// Show the settings in force, and where each comes from
     Config(config::Args),
     /// Check a data folder, or a cluster's fleet
@@ -155,6 +159,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Explain(args) => explain::run(args),
         Command::DeadLetters(args) => letters::run(args),
         Command::Load(args) => load::run(args),
+        Command::FakeProvider(args) => fake_provider::run(args),
         Command::Config(args) => config::run(args),
         Command::Check(args) => check::run(args),
         Command::Migrate(args) => migrate::run(args),

@@ -17,6 +17,9 @@ mod deploy;
 #[cfg(test)]
 mod e2e;
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
+mod fake;
+#[cfg(test)]
 mod flow;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "kills processes at instants that no seed repeats")]

@@ -1,0 +1,7 @@
+//! The stand-in provider through the real binary: exact limits, the wires' events, trouble on purpose, and its control.
+
+mod control;
+mod faults;
+mod limits;
+mod server;
+mod wires;
