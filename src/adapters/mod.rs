@@ -4,5 +4,6 @@
 mod cluster_tests;
 pub mod embedded;
 pub mod kafka;
+pub mod llm;
 pub mod registry;
 pub mod scylla;
