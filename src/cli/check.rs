@@ -34,7 +34,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
     telemetry::install_logs(&settings).map_err(|error| Error::Usage(error.to_string()))?;
     if args.cluster {
         let report = super::block_on(async {
-            let links = Links::open(&settings).await.map_err(|error| Error::failed(error.to_string()))?;
+            let links = Links::open(&settings).await.map_err(Error::unreached)?;
             links.check(&settings, args.deep).await.map_err(Error::failed)
         })?;
         let damaged =

@@ -1,6 +1,7 @@
 //! Exit codes, and the errors that lead to them.
 
 use super::client::ClientError;
+use crate::runtime::cluster;
 use std::io;
 use std::process::ExitCode;
 
@@ -57,6 +58,12 @@ pub enum Error {
 impl Error {
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed { message: message.into(), exit: Exit::Failed }
+    }
+
+    /// The servers of a cluster were not reached, or are not what they should be.
+    pub fn unreached(error: cluster::Error) -> Self {
+        let exit = if matches!(error, cluster::Error::GaveUp { .. }) { Exit::Unreachable } else { Exit::Failed };
+        Self::Failed { message: error.to_string(), exit }
     }
 
     pub fn exit(&self) -> Exit {

@@ -334,7 +334,8 @@ fn described_text<'a>(
     found: impl Iterator<Item = (&'a str, Option<&'a Existing>)>,
     messages: &BTreeMap<String, u64>,
 ) -> String {
-    let mut table = output::table(["topic", "partitions", "replicas", "kept", "messages", "behind", "leaderless"]);
+    let mut table =
+        output::table(["topic", "partitions", "replicas", "kept", "messages", "under-replicated", "leaderless"]);
     let mut missing = 0;
     for (name, topic) in found {
         let Some(topic) = topic else {
@@ -343,7 +344,7 @@ fn described_text<'a>(
             continue;
         };
         let counts = [topic.partitions, u32::from(topic.replicas), topic.under_replicated, topic.leaderless];
-        let [partitions, replicas, behind, leaderless] = counts.map(|count| count.to_string());
+        let [partitions, replicas, under_replicated, leaderless] = counts.map(|count| count.to_string());
         let count = messages.get(name).map_or_else(String::new, u64::to_string);
         table.add_row([
             name,
@@ -351,7 +352,7 @@ fn described_text<'a>(
             &replicas,
             &kept(&topic.config).unwrap_or_default(),
             &count,
-            &behind,
+            &under_replicated,
             &leaderless,
         ]);
     }

@@ -11,7 +11,7 @@
 use super::client::words;
 use super::command::FORWARDED;
 use super::headers::{CONTENT_TYPE, Writer};
-use super::partition::{Raw, reading, refused, unavailable};
+use super::partition::{Events, Raw, reading, refused, unavailable};
 use super::produce::Outgoing;
 use super::{Config, Shared};
 use crate::domain::envelope::SYSTEM_SOURCE;
@@ -221,7 +221,9 @@ fn first(
     deadline: Instant,
 ) -> Result<Letters, Error> {
     let failed = |error: KafkaError| unavailable(topic, &error);
-    let consumer: BaseConsumer = reading(config).set("enable.partition.eof", "true").create().map_err(refused)?;
+    let mut client = reading(config);
+    client.set("enable.partition.eof", "true");
+    let consumer: BaseConsumer<Events> = client.create_with_context(Events).map_err(refused)?;
     let (list, left) = ahead(&consumer, config, topic, starts).map_err(failed)?;
     if left > LETTERS_MAX {
         return Err(Error::Unavailable(format!(
@@ -266,7 +268,7 @@ fn first(
 
 /// The partitions that hold anything at or after these places, and how many records that is.
 fn ahead(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Events>,
     config: &Config,
     topic: &str,
     starts: &[(u16, u64)],

@@ -17,6 +17,10 @@ static SAID: Mutex<Option<Instant>> = Mutex::new(None);
 
 /// Logs what is wrong with the brokers, seen by `who`; that they cannot be reached only now and then.
 pub fn report(who: &'static str, error: &KafkaError, reason: &str) {
+    // Where a partition ends is asked for, and answers a reader.
+    if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
+        return;
+    }
     if is_away(error) && !is_due(&mut SAID.lock(), Instant::now()) {
         tracing::debug!(who, error = %words(error), reason, "Kafka");
     } else {

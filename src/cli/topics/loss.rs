@@ -26,7 +26,7 @@ pub fn run(args: &Args) -> Result<Exit, Error> {
     let settings = args.settings.load_impatient()?;
     telemetry::install_logs(&settings).map_err(|error| Error::Usage(error.to_string()))?;
     let losses = crate::cli::block_on(async {
-        let links = Links::open(&settings).await.map_err(|error| Error::failed(error.to_string()))?;
+        let links = Links::open(&settings).await.map_err(Error::unreached)?;
         let losses = links.losses(settings.fleet_partitions()).await.map_err(Error::failed)?;
         if args.yes {
             for (log, loss) in &losses {
