@@ -8,10 +8,10 @@ pub mod fleet;
 mod role;
 mod servers;
 
-use crate::e2e::health::{LEASE_TIMES, an_agents_life, becomes};
+use crate::e2e::health::{LEASE_TIMES, an_agents_life, becomes, comes_up};
 use crate::e2e::server::eventually;
 use fleet::Fleet;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[test]
 fn a_fleet_goes_on_while_its_processes_come_and_go() {
@@ -55,10 +55,7 @@ fn leases_are_kept_by_whoever_owns_the_log_and_survive_it() {
             )
         })
         .collect();
-    for path in &agents {
-        assert_eq!(client.post(&format!("{path}/heartbeat"), &Value::Null).status, 200);
-    }
-    agents.iter().for_each(|path| becomes(&client, path, "active"));
+    agents.iter().for_each(|path| comes_up(&client, path));
     fleet.kill("process-1");
     fleet.start_role("process");
     agents.iter().for_each(|path| becomes(&client, path, "offline"));

@@ -29,19 +29,17 @@ pub fn an_agents_life(client: &Client, stranger: &Client) {
         let answer = beat();
         assert_eq!((answer.status, &answer.json()["lease_ms"]), (200, &json!(1000)), "{}", answer.text());
     }
-    for health in ["active", "degraded", "offline"] {
-        becomes(client, &path, health);
-    }
-    beat();
-    becomes(client, &path, "active");
+    comes_up(client, &path);
+    // That it was degraded in between is in the story: a busy machine may look too late.
+    becomes(client, &path, "offline");
+    comes_up(client, &path);
     let story = client.walk(&format!("{path}/history"), 100);
     assert_eq!(story.len(), 5, "registered, and four turns: {story:#?}");
 
     // Whoever says otherwise, the next heartbeat is a turn again, not a renewal.
     client.post(&format!("{path}/report-health"), &json!({"health": "offline", "reason": "unplugged"}));
     becomes(client, &path, "offline");
-    beat();
-    becomes(client, &path, "active");
+    comes_up(client, &path);
 
     assert_eq!(client.post(&format!("/v1/agents/{NOBODY}/heartbeat"), &Value::Null).status, 404);
     assert_eq!(stranger.post(&format!("{path}/heartbeat"), &Value::Null).status, 404);
@@ -52,6 +50,14 @@ pub fn an_agents_life(client: &Client, stranger: &Client) {
 }
 
 /// Waits until an agent has this health.
+/// Beats until the views show it: on a busy machine one beat's lease may be over before they do.
+pub fn comes_up(client: &Client, path: &str) {
+    eventually("active", || {
+        assert_eq!(client.post(&format!("{path}/heartbeat"), &Value::Null).status, 200);
+        (client.read(path)["health"] == "active").then_some(())
+    });
+}
+
 pub fn becomes(client: &Client, path: &str, health: &str) {
     eventually(health, || (client.read(path)["health"] == health).then_some(()));
 }
