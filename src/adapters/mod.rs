@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod cluster_tests;
 pub mod embedded;
+mod http;
 pub mod kafka;
 pub mod llm;
 pub mod registry;

@@ -4,6 +4,7 @@ use super::Config;
 use super::bedrock;
 use super::fault::Fault;
 use super::wire::{Auth, Prepared};
+use crate::adapters::http::words;
 use crate::domain::Micros;
 use crate::ports::llm::{Error, Head, Kind, Progress, Secret, Timeouts, Usage, Waited};
 use bytes::{Bytes, BytesMut};
@@ -245,19 +246,4 @@ fn unsent(error: reqwest::Error) -> (Fault, Progress) {
         return (Fault::bad_target(cause), Progress::NotSent);
     }
     (Fault { cause: Some(words(error)), ..Fault::cut() }, Progress::Sent)
-}
-
-/// An error with what caused it, without the URL.
-pub fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = inner.source();
-    }
-    text
 }

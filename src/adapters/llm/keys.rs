@@ -90,7 +90,7 @@ impl KeySources {
     /// When TLS cannot be set up.
     pub fn new(config: Config) -> Result<Self, super::SetupError> {
         let http = super::exchange::pool(&super::Config { connect_timeout: config.timeout, ..Default::default() });
-        let http = http.map_err(|error| super::SetupError(super::exchange::words(error)))?;
+        let http = http.map_err(|error| super::SetupError(crate::adapters::http::words(error)))?;
         Ok(Self { config, http, slots: Mutex::default() })
     }
 

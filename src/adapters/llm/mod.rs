@@ -89,7 +89,7 @@ impl Client {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: Config, keys: Arc<dyn Keys>, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let http = exchange::pool(&config).map_err(|error| SetupError(exchange::words(error)))?;
+        let http = exchange::pool(&config).map_err(|error| SetupError(super::http::words(error)))?;
         Ok(Self { http, keys, clock, config })
     }
 

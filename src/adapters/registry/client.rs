@@ -3,6 +3,7 @@
 //! Every call may be repeated: looking up changes nothing, and a registry gives a schema that it has the id that it had.
 //! So links that break, 429 and 5xx are tried again, a few times; a timeout is not, it has cost enough already.
 
+use crate::adapters::http::words;
 use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -315,21 +316,6 @@ fn shortened(wait: Duration) -> Duration {
     // The standard library's hashers are seeded by chance, which is all that is needed here.
     let chance = RandomState::new().hash_one(0u8) % 512;
     wait / 2 + wait * (chance as u32) / 1_024
-}
-
-/// An error with what caused it, without the URL, which the caller names.
-fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let words = inner.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 fn shorten(text: &str) -> String {

@@ -1,7 +1,7 @@
 //! Asking a source for a key.
 
 use super::Origin;
-use crate::adapters::llm::exchange::words;
+use crate::adapters::http::words;
 use crate::ports::llm::Secret;
 use std::path::Path;
 use std::process::Stdio;
