@@ -70,6 +70,8 @@ metrics! {
     Counter "agentverse_receive_refusals_total" Count "Commands turned away while too much waited." { receive_overloaded }
     Counter "agentverse_receive_forwards_total" Count
         "Commands that came on another partition than their stream's and were sent on." { receive_forwarded }
+    Gauge "agentverse_receive_lost_logs" Count
+        "Logs that stand still because their topics lost commands that they were to consume." { receive_lost_logs }
     Gauge "agentverse_receive_waiting_commands" Count "Commands that are durable and not yet in a log." { receive_waiting }
     Histogram "agentverse_receive_accept_seconds" Seconds
         "From a parsed request to its commands being durable." { receive_accept }

@@ -5,21 +5,24 @@
 
 mod attempts;
 mod complaint;
+pub mod missing;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 use crate::domain::{LogId, Micros, Partitions, StreamId};
-use crate::flow::append::append;
+use crate::flow::append::{append, consume_from};
 use crate::flow::decide::{BatchDecider, Decisions};
 use crate::flow::derive::{Derivation, Deriver, Marks, Notice};
 use crate::flow::process::attempts::Attempts;
+use crate::flow::process::missing::missing;
 use crate::flow::react::Reactor;
 use crate::flow::trace;
 use crate::flow::world::Sight;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::index::{Head, Known};
 use crate::ports::journal::{self, LogState};
-use crate::ports::topic::{DeadLetter, Delivery, Place};
+use crate::ports::topic::{Aside, DeadLetter, Delivery, Loss, Place};
 use crate::ports::{Assignment, Clock, Index, Journal, Outcomes, Topics};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -67,6 +70,8 @@ pub enum Error {
     Derive(#[from] crate::flow::derive::Error),
     #[error("the deriver of log {0} ended")]
     DeriverEnded(LogId),
+    #[error("{0}")]
+    Lost(Loss),
 }
 
 /// Batches between a processor and its deriver.
@@ -90,6 +95,12 @@ pub async fn run(log: LogId, parts: Parts, stop: CancellationToken) {
                 complaint::claim_ended(log, &error);
                 if let Error::Journal(journal::Error::Fenced { .. }) = error {
                     handles().append_fenced.increment(1);
+                }
+                if let Error::Lost(loss) = &error {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = missing::accepted(loss, &*parts.journal) => {}
+                    }
                 }
                 pause = if claimed.elapsed() > HELD { PAUSE } else { pause };
                 tokio::select! {
@@ -115,7 +126,7 @@ async fn its_turn(log: LogId, assignment: &dyn Assignment, pause: Duration) {
 
 /// One claim of the log, from its beginning to its end.
 async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), Error> {
-    let state = parts.journal.claim(log).await?;
+    let mut state = parts.journal.claim(log).await?;
     handles().append_claims.increment(1);
     let marks = Arc::new(Marks::default());
     let mut deriver = Deriver {
@@ -134,6 +145,13 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         marks: marks.clone(),
     };
     deriver.catch_up(state.derived_to, state.head).await?;
+    if let Some(loss) = missing(log, &state, &*parts.topics, &*parts.journal, &*parts.index).await? {
+        if state.epoch > 1 || state.consumed > 0 {
+            return Err(Error::Lost(loss));
+        }
+        // Nobody was there before: a new fleet on topics that are older begins with what there is.
+        consume_from(&*parts.journal, log, &mut state, loss.low).await?;
+    }
     let (derivations, inbox) = mpsc::channel(DERIVATIONS_MAX);
     let deriving = tokio::spawn(derive_all(deriver, inbox));
     let mut processor = Processor {
@@ -255,9 +273,9 @@ impl Processor<'_> {
             None => self.decide(deliveries, heads, now).await?,
         };
         watch.record(&handles().decide_batch);
-        for unreadable in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
-            if let Err(command) = &unreadable.command {
-                let place = Place { log: self.log, offset: unreadable.offset, redriven: unreadable.redriven };
+        for delivery in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
+            if let Err(Aside::Unreadable(command)) = &delivery.command {
+                let place = Place { log: self.log, offset: delivery.offset, redriven: delivery.redriven };
                 let letter = DeadLetter::of_unreadable(place, command, now);
                 self.parts.topics.bury(letter).await?;
                 handles().decide_dead_lettered.increment(1);
@@ -279,7 +297,7 @@ impl Processor<'_> {
         for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
             trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
         }
-        count(&decisions, repeated.len());
+        tally::count(&decisions, repeated.len());
         for (stream, head) in decisions.heads {
             heads.insert(stream, head.clone());
             self.pinned.insert(stream, head);
@@ -370,23 +388,4 @@ async fn displaced(
         return Ok(None);
     }
     index.known(stream, command_id).await
-}
-
-fn count(decisions: &Decisions, repeated: usize) {
-    use crate::domain::record::RecordKind;
-    let metrics = handles();
-    let (mut applied, mut unchanged, mut refused) = (0, 0, 0);
-    for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
-        match recorded.record.kind {
-            RecordKind::Event => applied += 1,
-            RecordKind::Unchanged => unchanged += 1,
-            RecordKind::Refusal => refused += 1,
-        }
-    }
-    metrics.decide_applied.increment(applied);
-    metrics.decide_unchanged.increment(unchanged);
-    metrics.decide_refused.increment(refused);
-    metrics.decide_repeated.increment(repeated as u64);
-    metrics.append_records.increment(decisions.records.len() as u64);
-    metrics.append_batch.record(decisions.records.len() as f64);
 }

@@ -75,11 +75,37 @@ fn commands_that_the_broker_lost_stop_their_log_until_somebody_accepts_it() {
     }
     fleet.forget_commands("agent");
     let process = fleet.start_role("process");
-    eventually("the alarm", || fleet.said(&process).contains("2 commands between were deleted").then_some(()));
+    eventually("the alarm", || fleet.said(&process).contains("2 between were deleted").then_some(()));
     let shown = fleet.refused(&["topics", "accept-loss"], 1);
     assert!(shown.contains("agent/0") && shown.contains("--yes"), "{shown}");
     assert!(fleet.command(&["topics", "accept-loss", "--yes"]).contains("agent/0"));
     client.make("agents", &json!({"name": "after", "category": "research"}));
     eventually("both that were decided", || (client.walk("/v1/agents", 100).len() == 2).then_some(()));
     assert!(fleet.command(&["topics", "accept-loss"]).contains("No log has lost commands."));
+}
+
+#[test]
+fn a_command_topic_that_was_made_anew_is_not_taken_for_the_old_one() {
+    let settings = [("partitions", "1"), ("http_wait_ms_default", "30000")];
+    let Some(mut fleet) = Fleet::start("anew", &settings) else { return };
+    let tenant = "6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b01";
+    let client = fleet.client("serve-1", tenant);
+    client.make("tenants", &json!({"name": "Acme"}));
+    (0..3).for_each(|_| drop(client.make("agents", &json!({"name": "kept", "category": "research"}))));
+    fleet.terminate("process-1");
+    fleet.terminate("serve-1");
+    fleet.remake_commands("agent");
+    let serve = fleet.start_role("serve");
+    fleet.wait_until_ready(&serve);
+    let client = fleet.client(&serve, tenant);
+    // More than were consumed of the old one, so that offsets say nothing.
+    for _ in 0..6 {
+        let answer = client.post("/v1/agents?wait=accepted", &json!({"name": "after", "category": "research"}));
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    let process = fleet.start_role("process");
+    eventually("the alarm", || fleet.said(&process).contains("the topic was made anew").then_some(()));
+    assert!(fleet.refused(&["topics", "accept-loss"], 1).contains("agent/0"));
+    fleet.command(&["topics", "accept-loss", "--yes"]);
+    eventually("all that were sent", || (client.walk("/v1/agents", 100).len() == 9).then_some(()));
 }

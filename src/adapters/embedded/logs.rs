@@ -4,6 +4,7 @@
 use super::segment::Location;
 use crate::domain::{Aggregate, LogId};
 use crate::ports::journal::{LogState, Recorded};
+use crate::ports::topic::Aside;
 use crate::ports::topic::{Accepted, Delivery};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -27,7 +28,11 @@ pub struct Pending {
 
 impl Pending {
     pub fn delivery(&self) -> Delivery {
-        Delivery { offset: self.offset, command: self.command.clone(), redriven: self.redriven }
+        Delivery {
+            offset: self.offset,
+            command: self.command.clone().map_err(Aside::Unreadable),
+            redriven: self.redriven,
+        }
     }
 }
 

@@ -3,24 +3,26 @@
 //! A processor may consume only part of what it was given and then ask again from lower down, so everything that was
 //! given and lies above `from` is kept. Anything else (another owner was here, a claim ended) opens the partition anew.
 //!
-//! A command on another partition than its stream's is sent on and given to nobody: the next delivery simply has a larger
-//! offset. `consumed` passes it with that delivery; where none follows before a crash, it is sent on again, and its
-//! command id makes the second one a repetition.
+//! A command on another partition than its stream's is sent on, and given as such, so that `consumed` passes it. Where a
+//! crash comes first it is sent on again, and its command id makes the second one a repetition.
 
 use super::Shared;
 use super::command::{self, Decoded, FORWARDED, SUBJECT};
 use super::letters;
-use super::loss::Loss;
 use super::partition::{Fault, Partition, Raw};
-use crate::domain::LogId;
+use crate::domain::{LogId, StreamId};
 use crate::metrics::handles;
-use crate::ports::topic::{Delivery, Error, Unreadable};
+use crate::ports::topic::{Aside, Delivery, Error, Loss, Unreadable};
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// Before an offset that nothing was written to yet is asked for again.
 const NOT_YET_PAUSE: Duration = Duration::from_millis(500);
+/// How long a look at what was consumed may wait for a record.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 
 /// The intake of one log.
 #[derive(Default)]
@@ -57,9 +59,7 @@ impl Intake {
                 if self.window.len() >= records_max {
                     break;
                 }
-                if let Some(delivery) = delivery(shared, log, raw).await? {
-                    self.window.push_back(delivery);
-                }
+                self.window.push_back(delivery(shared, log, raw).await?);
                 self.fetched.pop_front();
             }
             if !self.window.is_empty() {
@@ -109,30 +109,65 @@ impl Intake {
 
     /// The broker does not have the next offset: it is to come, or it is lost.
     async fn out_of_range(&self, shared: &Shared, log: LogId) -> Result<(), Error> {
-        let topic = shared.names.commands(log);
-        let bounds = shared.fetcher.bounds(topic, log.partition).await?;
-        let consumed = if self.next > bounds.1 {
+        let (low, end) = shared.fetcher.bounds(shared.names.commands(log), log.partition).await?;
+        let consumed = if self.next > end {
             // What was handed on may be ahead of what the log has.
-            shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?.consumed
+            let state = shared.journal.state(log).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+            state.consumed
         } else {
             self.next
         };
-        if let Some(loss) = Loss::between(topic, log.partition, consumed, bounds) {
-            return Err(alarm(loss.to_string()));
+        if consumed < low || consumed > end {
+            // The log's next owner looks at it more closely.
+            return Err(Error::Unavailable(Loss { log, consumed, low, end }.to_string()));
         }
         tokio::time::sleep(NOT_YET_PAUSE).await;
         Ok(())
     }
+
+    /// Stream and id of the log's own commands at these offsets, as far as they are there and can be read. Whoever polls
+    /// afterwards opens the partition anew.
+    pub async fn look_back(
+        &mut self,
+        shared: &Shared,
+        log: LogId,
+        offsets: Range<u64>,
+    ) -> Result<Vec<(StreamId, Uuid)>, Error> {
+        *self = Self::default();
+        let mut found = Vec::new();
+        if offsets.is_empty() {
+            return Ok(found);
+        }
+        let topic = shared.names.commands(log);
+        let mut partition = shared.fetcher.open(topic, log.partition, offsets.start)?;
+        let mut next = offsets.start;
+        while next < offsets.end {
+            let left = usize::try_from(offsets.end - next).unwrap_or(usize::MAX);
+            let records = match tokio::time::timeout(LOOK_MAX, partition.next(left)).await {
+                Ok(Ok(records)) => records,
+                Ok(Err(Fault::Other(cause))) => return Err(Error::Unavailable(cause)),
+                // What is not there tells nothing.
+                Ok(Err(Fault::OutOfRange)) | Err(_) => break,
+            };
+            for raw in &records {
+                next = next.max(raw.offset + 1);
+                if !offsets.contains(&raw.offset) {
+                    continue;
+                }
+                if let Decoded::Command(accepted) = command::decode(raw, log, topic, &shared.framing).await? {
+                    let stream = accepted.envelope.stream;
+                    if stream.log(shared.config.partitions) == log {
+                        found.push((stream, accepted.envelope.command_id));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
-/// Says that commands are lost, where whoever watches the process sees it.
-fn alarm(words: String) -> Error {
-    tracing::error!(alarm = "commands_lost", "{words}");
-    Error::Unavailable(words)
-}
-
-/// What a record is to the processor; `None` where it was sent on to another partition.
-async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Delivery>, Error> {
+/// What a record is to the processor.
+async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Delivery, Error> {
     let topic = shared.names.commands(log);
     let cause = match command::decode(raw, log, topic, &shared.framing).await? {
         Decoded::Unreadable(cause) => cause,
@@ -141,14 +176,14 @@ async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Deliv
             let home = stream.log(shared.config.partitions).partition;
             if home == log.partition {
                 let (command, redriven) = (Ok(Arc::new(*accepted)), letters::attempts(raw));
-                return Ok(Some(Delivery { offset: raw.offset, command, redriven }));
+                return Ok(Delivery { offset: raw.offset, command, redriven });
             }
             match raw.headers.text(FORWARDED) {
                 None => {
                     let outgoing = command::forwarded(raw, log, topic, stream, home);
                     shared.producer.send(vec![outgoing]).await?;
                     handles().receive_forwarded.increment(1);
-                    return Ok(None);
+                    return Ok(Delivery { offset: raw.offset, command: Err(Aside::SentOn), redriven: 0 });
                 }
                 Some(place) => {
                     format!("stream {stream} belongs to partition {home}; it was sent on before, from {place}")
@@ -165,5 +200,5 @@ async fn delivery(shared: &Shared, log: LogId, raw: &Raw) -> Result<Option<Deliv
     }
     let unreadable = Unreadable { bytes: raw.value.clone(), headers, cause };
     let redriven = letters::attempts(raw);
-    Ok(Some(Delivery { offset: raw.offset, command: Err(Box::new(unreadable)), redriven }))
+    Ok(Delivery { offset: raw.offset, command: Err(Aside::Unreadable(Box::new(unreadable))), redriven })
 }

@@ -27,7 +27,6 @@ mod headers;
 mod intake;
 mod lag;
 mod letters;
-mod loss;
 pub mod manifest;
 pub mod membership;
 mod offsets;
@@ -44,7 +43,6 @@ mod watch;
 pub use beats::KafkaBeats;
 pub use client::Link;
 use client::words;
-pub use loss::Loss;
 pub use membership::{Membership, Turns};
 pub use outcome::{KafkaOutcomes, OutcomeReader, outcome_codec};
 
@@ -52,7 +50,7 @@ use crate::adapters::registry::Framing;
 use crate::domain::{Aggregate, LogId, Partitions};
 use crate::ports::Journal;
 use crate::ports::journal::Recorded;
-use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Error, Lane, RedriveError, Redriven, Topics};
+use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Error, Held, Lane, RedriveError, Redriven, Topics};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,6 +204,15 @@ impl Topics for KafkaTopics {
     async fn poll(&self, log: LogId, from: u64, records_max: usize) -> Result<Vec<Delivery>, Error> {
         let place = self.shared.checked(log)?;
         self.intakes[place].lock().await.poll(&self.shared, log, from, records_max).await
+    }
+
+    async fn held(&self, log: LogId, from: u64, records_max: usize) -> Result<Held, Error> {
+        let place = self.shared.checked(log)?;
+        let (low, end) = self.shared.fetcher.bounds(self.shared.names.commands(log), log.partition).await?;
+        let start = from.saturating_sub(records_max as u64).max(low);
+        let before = start..from.min(end);
+        let before = self.intakes[place].lock().await.look_back(&self.shared, log, before).await?;
+        Ok(Held { low, end, before })
     }
 
     async fn publish(&self, log: LogId, records: Arc<[Recorded]>) -> Result<(), Error> {

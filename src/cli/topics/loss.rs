@@ -1,10 +1,9 @@
 //! `agentverse topics accept-loss`: going on where a topic does not hold any more what a log was to consume.
 
-use crate::adapters::kafka::Loss;
 use crate::cli::config::SettingsArgs;
 use crate::cli::exit::{Error, Exit};
 use crate::cli::output::{self, Format};
-use crate::domain::LogId;
+use crate::ports::topic::Loss;
 use crate::runtime::cluster::Links;
 use crate::runtime::telemetry;
 use serde_json::{Value, json};
@@ -29,8 +28,8 @@ pub fn run(args: &Args) -> Result<Exit, Error> {
         let links = Links::open(&settings).await.map_err(Error::unreached)?;
         let losses = links.losses(settings.fleet_partitions()).await.map_err(Error::failed)?;
         if args.yes {
-            for (log, loss) in &losses {
-                links.accept_loss(*log, loss).await.map_err(Error::failed)?;
+            for loss in &losses {
+                links.accept_loss(loss).await.map_err(Error::failed)?;
             }
         }
         Ok::<_, Error>(losses)
@@ -39,18 +38,16 @@ pub fn run(args: &Args) -> Result<Exit, Error> {
     Ok(if losses.is_empty() || args.yes { Exit::Done } else { Exit::Failed })
 }
 
-fn show(args: &Args, losses: &[(LogId, Loss)]) -> Result<(), Error> {
+fn show(args: &Args, losses: &[Loss]) -> Result<(), Error> {
     if args.output == Format::Json {
-        let items: Vec<Value> = losses
-            .iter()
-            .map(|(log, loss)| json!({"log": log.to_string(), "loss": loss, "accepted": args.yes}))
-            .collect();
+        let items: Vec<Value> =
+            losses.iter().map(|loss| json!({"loss": loss, "why": loss.to_string(), "accepted": args.yes})).collect();
         return Ok(output::json(&json!({ "items": items }))?);
     }
-    let mut table = output::table(["log", "topic", "partition", "consumed", "first", "end"]);
-    for (log, loss) in losses {
-        let offsets = [loss.partition.into(), loss.consumed, loss.low, loss.end].map(|number: u64| number.to_string());
-        table.add_row([log.to_string(), loss.topic.clone()].into_iter().chain(offsets));
+    let mut table = output::table(["log", "consumed", "first", "end"]);
+    for loss in losses {
+        let offsets = [loss.consumed, loss.low, loss.end].map(|number| number.to_string());
+        table.add_row([loss.log.to_string()].into_iter().chain(offsets));
     }
     if !losses.is_empty() {
         output::line(table)?;

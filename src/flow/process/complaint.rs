@@ -37,7 +37,9 @@ impl Said {
 
 /// Says that the claim of a log ended.
 pub fn claim_ended(log: LogId, error: &Error) {
-    if !is_away(error) {
+    if let Error::Lost(loss) = error {
+        tracing::error!(alarm = "commands_lost", "{loss}");
+    } else if !is_away(error) {
         tracing::warn!(%log, %error, "the claim ended; the log is claimed again when it is this process's turn");
     } else if let Some(claims) = SAID.lock().count(Instant::now()) {
         tracing::warn!(%log, %error, claims, "claims ended because a store is away; they are tried again");
@@ -58,7 +60,7 @@ fn is_away(error: &Error) -> bool {
         Error::Topic(error) | Error::Derive(derive::Error::Topic(error)) => {
             matches!(error, topic::Error::Unavailable(_))
         }
-        Error::Derive(_) | Error::DeriverEnded(_) => false,
+        Error::Derive(_) | Error::DeriverEnded(_) | Error::Lost(_) => false,
     }
 }
 

@@ -4,9 +4,10 @@
 //! Only an operator knows that nothing will bring it back.
 
 use super::Links;
-use crate::adapters::kafka::Loss;
-use crate::domain::{LogId, Partitions};
-use crate::ports::journal::Batch;
+use crate::domain::Partitions;
+use crate::flow::append::consume_from;
+use crate::flow::process::missing::missing;
+use crate::ports::topic::Loss;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 /// Logs that are looked at at a time.
@@ -17,11 +18,14 @@ impl Links {
     ///
     /// # Errors
     /// When the database or the brokers do not answer.
-    pub async fn losses(&self, partitions: Partitions) -> Result<Vec<(LogId, Loss)>, String> {
+    pub async fn losses(&self, partitions: Partitions) -> Result<Vec<Loss>, String> {
         let looks = futures::stream::iter(partitions.logs()).map(async |log| {
             let state = self.journal.state(log).await.map_err(|error| error.to_string())?;
-            let loss = self.topics.loss(log, state.consumed).await.map_err(|error| error.to_string())?;
-            Ok(loss.map(|loss| (log, loss)))
+            if state.epoch == 0 {
+                return Ok(None);
+            }
+            let loss = missing(log, &state, &*self.topics, &*self.journal, &*self.index).await;
+            loss.map_err(|error| error.to_string())
         });
         looks.buffered(UNDER_WAY).try_filter_map(async |loss| Ok(loss)).try_collect().await
     }
@@ -31,22 +35,13 @@ impl Links {
     ///
     /// # Errors
     /// When the log moved since it was looked at, or cannot be written.
-    pub async fn accept_loss(&self, log: LogId, loss: &Loss) -> Result<(), String> {
-        let state = self.journal.claim(log).await.map_err(|error| error.to_string())?;
+    pub async fn accept_loss(&self, loss: &Loss) -> Result<(), String> {
+        let log = loss.log;
+        let mut state = self.journal.claim(log).await.map_err(|error| error.to_string())?;
         if state.consumed != loss.consumed {
             return Err(format!("log {log} moved to offset {} meanwhile; look again", state.consumed));
         }
-        let moved = Batch {
-            log,
-            epoch: state.epoch,
-            previous_hash: state.head_hash,
-            head_hash: state.head_hash,
-            first_position: state.head + 1,
-            records: Vec::new(),
-            recorded_at: state.recorded_at,
-            consumed: loss.low,
-            derived_to: state.derived_to,
-        };
-        self.journal.append(moved).await.map_err(|error| format!("{error}; run it again"))
+        let moved = consume_from(&*self.journal, log, &mut state, loss.low).await;
+        moved.map_err(|error| format!("{error}; run it again"))
     }
 }

@@ -75,6 +75,12 @@ impl Fleet {
         self.ground.forget_commands(aggregate);
     }
 
+    /// Deletes the command topic of an aggregate, and makes it anew.
+    pub fn remake_commands(&self, aggregate: &str) {
+        self.ground.delete_commands(aggregate);
+        self.command(&["topics", "apply", "--replicas", "1"]);
+    }
+
     /// Starts another process of a role; gives its name, `<kind>-<number>`. It may take a while to be ready.
     pub fn start_role(&mut self, kind: &str) -> String {
         let number = self.starts.entry(kind.to_owned()).or_default();

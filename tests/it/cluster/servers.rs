@@ -60,6 +60,15 @@ impl Ground {
         runtime.block_on(client.delete_records(&list, &AdminOptions::new())).unwrap();
     }
 
+    /// Deletes the command topic of an aggregate.
+    pub fn delete_commands(&self, aggregate: &str) {
+        let topic = format!("{}agentverse.{aggregate}.commands.v1", self.topic_prefix);
+        let client: AdminClient<DefaultClientContext> =
+            ClientConfig::new().set("bootstrap.servers", &self.kafka).create().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(client.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
+    }
+
     /// Drops the keyspace and deletes the topics; says what could not be.
     pub fn clear(&self) {
         let ground = self.clone();

@@ -184,14 +184,16 @@ async fn a_record_that_named_its_stream_by_its_key_still_does_when_it_is_sent_ag
     ground.foreign(log.partition, Some(&id), b"{", &[("ce_type", "tenant.ProvisionTenant")]).await;
     let died = poll(&topics, log, 0, 10).await.remove(0);
     let place = Place { log, offset: died.offset, redriven: died.redriven };
-    let letter = DeadLetter::of_unreadable(place, &died.command.unwrap_err(), 5);
+    let letter = DeadLetter::of_unreadable(place, died.command.unwrap_err().unreadable().unwrap(), 5);
     topics.bury(letter).await.unwrap();
     let number = topics.dead_letters(0, 10).await.unwrap()[0].0;
     topics.redrive(number, false).await.unwrap();
     topics.redrive(number, true).await.unwrap();
     let again: Vec<_> = poll_to(&topics, log, 3).await.split_off(1);
-    let headers: Vec<_> =
-        again.into_iter().map(|delivery| (delivery.redriven, delivery.command.unwrap_err().headers)).collect();
+    let headers: Vec<_> = again
+        .into_iter()
+        .map(|delivery| (delivery.redriven, delivery.command.unwrap_err().unreadable().unwrap().headers.clone()))
+        .collect();
     assert_eq!(headers[0], headers[1], "twice is the same command");
     let (redriven, headers) = &headers[0];
     let header = |name: &str| headers.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
