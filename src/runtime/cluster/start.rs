@@ -35,7 +35,10 @@ pub enum Error {
     #[error("topic {0} does not exist: run `agentverse topics apply`")]
     MissingTopic(String),
     #[error(
-        "topic {topic} has {found} partitions and the fleet {asked} logs: set `partitions` (or `partitions_of`) to what the fleet was created with"
+        "topic {topic} has {found} partitions, and the fleet {asked} logs, as its tables say: the topic was made or widened \
+         by something else. What its partitions beyond {asked} hold is read by nobody. Once the fleet has consumed the \
+         others, delete the topic, run `agentverse topics apply` and `agentverse topics accept-loss --yes`, and send again \
+         what was in the rest"
     )]
     Partitions { topic: String, found: usize, asked: u16 },
     #[error("topic_prefix = {prefix:?} does not go before a topic's name, which {fault}")]

@@ -207,7 +207,7 @@ impl<'a> Moving<'a> {
         targets.sort_by_key(|target| target.log);
         tell(Told::Checking { records: targets.iter().map(Target::head).sum() });
         each(targets.iter_mut().map(|target| target.read_back(&stores))).await?;
-        let buried = Buried::read(&*fleet.topics).await?;
+        let buried = Buried::read_patiently(&*fleet.topics).await?;
         let source = open(&layout, partitions, lock)?;
         let name = name(settings);
         Ok(Self { layout, name, source, targets, fleet, stores, buried, copied: 0, tell })

@@ -4,7 +4,8 @@ use super::{Error, Told};
 use crate::adapters::embedded::{FolderError, Layout, Lock, Waiting};
 use crate::domain::Micros;
 use crate::ports::Topics;
-use crate::ports::topic::{Accepted, DeadLetter, Lane, Unreadable};
+use crate::ports::topic::{self, Accepted, DeadLetter, Lane, Unreadable};
+use crate::runtime::retry::Policy;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -112,7 +113,23 @@ pub struct Buried {
     pub count: u64,
 }
 
+/// How long topics that were just made may take to have leaders.
+const LEADERS_MAX: Policy =
+    Policy { first: Duration::from_millis(250), longest: Duration::from_secs(2), budget: Duration::from_secs(30) };
+
 impl Buried {
+    /// As [`Buried::read`], with patience.
+    pub async fn read_patiently(topics: &dyn Topics) -> Result<Self, Error> {
+        let mut waits = LEADERS_MAX.waits();
+        loop {
+            let error = match Self::read(topics).await {
+                Err(error @ Error::Topic(topic::Error::Unavailable(_))) => error,
+                other => return other,
+            };
+            tokio::time::sleep(waits.after(None).ok_or(error)?).await;
+        }
+    }
+
     /// # Errors
     /// When the topic cannot be read.
     pub async fn read(topics: &dyn Topics) -> Result<Self, Error> {
