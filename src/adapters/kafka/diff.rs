@@ -109,10 +109,12 @@ fn counts(topic: &Topic, existing: &Existing) -> Vec<Step> {
     if from != to {
         let why = if topic.is_fixed {
             Some(format!(
-                "its partitions answer to the logs of the fleet, whose count is fixed when it is created: keep {from} (the \
-                 setting partitions, and --profile). Up to {from} processors share them. Another count is another fleet, \
-                 with topic_prefix and scylla_keyspace of its own: new, or filled by `agentverse migrate` from a folder \
-                 that has that count; no command moves a fleet's history to it"
+                "its partitions answer to the logs of the fleet, whose count is fixed when it is created. If the fleet was \
+                 created with {from}, keep {from} (the setting partitions, and --profile): up to {from} processors share \
+                 them. Another count is another fleet, with topic_prefix and scylla_keyspace of its own: new, or filled by \
+                 `agentverse migrate` from a folder that has that count; no command moves a fleet's history to it. If the \
+                 fleet has {to} and something else made or widened the topic: once the fleet has consumed it, delete it, \
+                 run `agentverse topics apply` and `agentverse topics accept-loss --yes`"
             ))
         } else if to < from {
             Some(format!("Kafka cannot take partitions away: keep {from} in the manifest"))

@@ -6,8 +6,9 @@ use crate::ports::conformance::{command, stream};
 use crate::ports::index::{self, IndexRows, OutcomeRef};
 use crate::ports::journal::{Batch, Recorded};
 use crate::ports::outcome::Word;
-use crate::ports::topic::{self, Accepted, Buried, Lane, RedriveError, Redriven};
+use crate::ports::topic::{self, Accepted, Buried, Held, Lane, RedriveError, Redriven};
 use async_trait::async_trait;
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -30,6 +31,8 @@ struct World {
     done: Notify,
     /// Appends that are refused while the process lives.
     refusals: Mutex<u32>,
+    /// Commands that the index knows.
+    known: Mutex<HashSet<Uuid>>,
 }
 
 #[async_trait]
@@ -54,7 +57,8 @@ impl Index for World {
             self.died.notify_one();
             std::future::pending::<()>().await;
         }
-        Ok(vec![None; streams.len()])
+        let head = Arc::new(Head { displaced: true, ..Head::empty() });
+        Ok(vec![Some(head).filter(|_| !self.known.lock().is_empty()); streams.len()])
     }
     async fn apply(&self, _: LogId, _: IndexRows, _: u64) -> Result<(), index::Error> {
         Ok(())
@@ -62,8 +66,9 @@ impl Index for World {
     async fn applied_to(&self, _: LogId) -> Result<u64, index::Error> {
         Ok(self.state.lock().head)
     }
-    async fn known(&self, _: StreamId, _: Uuid) -> Result<Option<Known>, index::Error> {
-        Ok(None)
+    async fn known(&self, _: StreamId, command_id: Uuid) -> Result<Option<Known>, index::Error> {
+        let known = Known { command_id, digest: 0, position: 1 };
+        Ok(Some(known).filter(|_| self.known.lock().contains(&command_id)))
     }
     async fn edges(&self, _: StreamId, _: Option<StreamId>, _: usize) -> Result<Vec<StreamId>, index::Error> {
         Ok(Vec::new())
@@ -96,6 +101,8 @@ impl Journal for World {
         let mut state = self.state.lock();
         let taken = &self.commands[state.consumed as usize..batch.consumed as usize];
         self.decided.lock().extend(taken.iter().map(|accepted| accepted.envelope.stream));
+        let recorded = taken.iter().filter(|accepted| Some(accepted.envelope.stream) != self.killer);
+        self.known.lock().extend(recorded.map(|accepted| accepted.envelope.command_id));
         state.head += batch.records.len() as u64;
         (state.head_hash, state.consumed) = (batch.head_hash, batch.consumed);
         if state.consumed == self.commands.len() as u64 {
@@ -125,6 +132,13 @@ impl Topics for World {
         }
         Ok(found)
     }
+    async fn held(&self, _: LogId, from: u64, records_max: usize) -> Result<Held, topic::Error> {
+        let end = self.commands.len() as u64;
+        let before = from.saturating_sub(records_max as u64) as usize..from.min(end) as usize;
+        let before = self.commands.get(before).unwrap_or_default().iter();
+        let before = before.map(|accepted| (accepted.envelope.stream, accepted.envelope.command_id)).collect();
+        Ok(Held { low: 0, end, before })
+    }
     async fn publish(&self, _: LogId, _: Arc<[Recorded]>) -> Result<(), topic::Error> {
         Ok(())
     }
@@ -135,8 +149,10 @@ impl Topics for World {
         self.letters.lock().push(letter);
         Ok(())
     }
-    async fn dead_letters(&self, _: u64, _: usize) -> Result<Vec<(u64, Buried)>, topic::Error> {
-        Ok(Vec::new())
+    async fn dead_letters(&self, from: u64, letters_max: usize) -> Result<Vec<(u64, Buried)>, topic::Error> {
+        let letters = self.letters.lock();
+        let buried = letters.iter().map(|letter| Buried { letter: letter.clone(), redriven: 0 });
+        Ok((0..).zip(buried).skip(from as usize).take(letters_max).collect())
     }
     async fn dead_letter(&self, _: u64) -> Result<Option<Buried>, topic::Error> {
         Ok(None)
@@ -175,6 +191,7 @@ impl World {
             died: Notify::new(),
             done: Notify::new(),
             refusals: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
@@ -248,4 +265,29 @@ async fn tries_at_another_offset_condemn_nobody() {
     *world.tries.lock() = Some((3, 9));
     assert_eq!(world.live().await, 0);
     assert!(world.letters.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_topic_of_which_the_log_knows_no_command_is_another_topic() {
+    let world = World::new(200, None);
+    let lost = async |consumed: u64| {
+        let state = LogState { consumed, ..world.state.lock().clone() };
+        missing(stream(0).log(1), &state, &*world, &*world, &*world).await.expect("asked")
+    };
+    let knows = |number: usize| *world.known.lock() = HashSet::from([world.commands[number].envelope.command_id]);
+    assert_eq!(lost(0).await, None, "nothing was consumed");
+    let loss = lost(150).await.expect("none of them is known");
+    assert_eq!((loss.consumed, loss.low, loss.end), (150, 0, 200));
+    assert!(lost(201).await.is_some(), "it ends before");
+    for (number, is_lost) in [(149, false), (142, false), (100, false), (3, false), (150, true)] {
+        knows(number);
+        assert_eq!(lost(150).await.is_some(), is_lost, "what lies before 150 and is known is {number}");
+    }
+    let place = Place { log: stream(0).log(1), offset: 120, redriven: 0 };
+    let letter = DeadLetter::of(place, &world.commands[120], "poisonous", "it died", 1);
+    let elsewhere = DeadLetter { partition: 1, ..letter.clone() };
+    for (letter, is_lost) in [(elsewhere, true), (letter, false)] {
+        world.letters.lock().push(letter);
+        assert_eq!(lost(150).await.is_some(), is_lost, "a command that died here is a witness too");
+    }
 }

@@ -34,13 +34,8 @@ pub enum Error {
     Membership(#[from] membership::Error),
     #[error("topic {0} does not exist: run `agentverse topics apply`")]
     MissingTopic(String),
-    #[error(
-        "topic {topic} has {found} partitions, and the fleet {asked} logs, as its tables say: the topic was made or widened \
-         by something else. What its partitions beyond {asked} hold is read by nobody. Once the fleet has consumed the \
-         others, delete the topic, run `agentverse topics apply` and `agentverse topics accept-loss --yes`, and send again \
-         what was in the rest"
-    )]
-    Partitions { topic: String, found: usize, asked: u16 },
+    #[error("topic {topic} has {found} partitions, and the fleet {asked} logs, as its tables say: {advice}")]
+    Partitions { topic: String, found: usize, asked: u16, advice: String },
     #[error("topic_prefix = {prefix:?} does not go before a topic's name, which {fault}")]
     Prefix { prefix: String, fault: String },
     #[error("{error}; gave up after start_ms_max = {limit_ms}")]
@@ -131,8 +126,25 @@ pub async fn link(settings: &Settings) -> Result<Link, Error> {
         let Some(existing) = found.topics.get(&topic) else { return Err(Error::MissingTopic(topic)) };
         let count = existing.partitions as usize;
         if count < usize::from(asked) || (exactly && count != usize::from(asked)) {
-            return Err(Error::Partitions { topic, found: count, asked });
+            let advice = advice(count, asked, exactly);
+            return Err(Error::Partitions { topic, found: count, asked, advice });
         }
     }
     Ok(link)
+}
+
+/// What to do about a topic with another count of partitions than the fleet's.
+fn advice(found: usize, asked: u16, exactly: bool) -> String {
+    if !exactly {
+        return "run `agentverse topics apply`".to_owned();
+    }
+    let rest = if found > usize::from(asked) {
+        format!(", and send again what was in its partitions beyond {asked}, which nobody reads")
+    } else {
+        String::new()
+    };
+    format!(
+        "something else made it or widened it. Once the fleet has consumed it, delete it, run `agentverse topics apply` and \
+         `agentverse topics accept-loss --yes`{rest}"
+    )
 }

@@ -168,7 +168,7 @@ fn the_tables_are_not_this_programs(shared: &Shared) {
     let now = |parts: &[&str]| assert_refused(&shared.fleet, &Case { settings: &[], parts });
     shared.cql(&["UPDATE {ks}.fleet SET value = 2 WHERE name = 'partitions_of.agent'"]);
     let settings = &[("partitions_of", "agent=2")];
-    let parts = &["agent.commands.v1 has 1 partitions and the fleet 2 logs", "set `partitions`"];
+    let parts = &["agent.commands.v1 has 1 partitions, and the fleet 2 logs", "`agentverse topics accept-loss --yes`"];
     assert_refused(&shared.fleet, &Case { settings, parts });
     shared.cql(&["UPDATE {ks}.fleet SET value = 1 WHERE name = 'partitions_of.agent'"]);
     shared.cql(&["INSERT INTO {ks}.schema_version (id, version, name, digest) VALUES (0, 99, 'x', 0x00)"]);
