@@ -5,7 +5,7 @@
 //! reaction that submits the request has nothing else), its agent and server, and the project's rules as they are now.
 //! The coupling's state does not change: a busy coupling's head stays small.
 
-use super::sight::{Sight, tenant_bar};
+use super::sight::{Sight, tenant_stream};
 use super::*;
 use crate::domain::common::PromptStorage;
 use crate::domain::llm_provider::{self, LlmProvider};
@@ -46,7 +46,7 @@ pub struct CompletionRequested {
 pub fn lookups(state: &State, tenant: TenantId) -> Vec<Lookup> {
     let Some(binding) = state.binding.as_ref().filter(|_| state.status == Status::Active) else { return Vec::new() };
     let server_home = TenantId(state.mcp_server_tenant_id);
-    let mut streams: Vec<StreamId> = super::sight::tenant_stream(tenant).into_iter().collect();
+    let mut streams: Vec<StreamId> = tenant_stream(tenant).into_iter().collect();
     streams.push(StreamId::new(tenant, Aggregate::Agent, state.request.agent_id));
     streams.push(StreamId::new(server_home, Aggregate::McpServer, state.request.mcp_server_id));
     for fallback in binding.fallbacks.iter().filter(|it| it.provider_id != binding.model.provider_id) {
@@ -71,7 +71,7 @@ pub fn decide(state: &State, command: &RequestCompletion, context: &Context<'_>)
         return Err(Rejection::invalid("deadline_ms", format!("must be from 1 to {DEADLINE_MS_MAX}")));
     }
     let sight = Sight::of(context.world, tenant, state.request.agent_id, state.request.mcp_server_id);
-    if let Some(bar) = tenant_bar(sight.tenant).or_else(|| sight.bars().into_iter().next()) {
+    if let Some(bar) = sight.bars().into_iter().next() {
         return Err(bar.into());
     }
     let storage = sight.tenant.map(|(_, tenant)| tenant.prompt_storage).unwrap_or_default();
@@ -138,7 +138,8 @@ fn models(
             provider.is_some_and(|(_, state)| state.status != llm_provider::Status::Absent)
         };
         let home = [tenant, TenantId::SHARED].into_iter().find(known)?;
-        let (_, provider) = world.get::<LlmProvider>(&StreamId::new(home, Aggregate::LlmProvider, model.provider_id))?;
+        let (_, provider) =
+            world.get::<LlmProvider>(&StreamId::new(home, Aggregate::LlmProvider, model.provider_id))?;
         let offered = provider.models.binary_search_by(|it| it.model_id.cmp(&model.model_id)).is_ok();
         (provider.status == llm_provider::Status::Registered && offered).then_some(home)
     };

@@ -131,10 +131,7 @@ fn cost(usage: Option<&Usage>, price: Option<&Price>) -> Option<i64> {
 }
 
 /// As much of the answer as the storage lets be: its text, its hash, its size.
-fn answer(
-    command: &CompleteRequest,
-    storage: PromptStorage,
-) -> Result<(Personal, Option<String>, i64), Rejection> {
+fn answer(command: &CompleteRequest, storage: PromptStorage) -> Result<(Personal, Option<String>, i64), Rejection> {
     let text = command.answer.text();
     let missing = |field| Rejection::invalid(field, "is missing; an answer that is left out needs its hash and size");
     let bytes = text.map(|text| text.len() as i64).or(command.answer_bytes).ok_or_else(|| missing("answer_bytes"))?;

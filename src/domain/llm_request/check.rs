@@ -66,8 +66,9 @@ pub fn check_models(models: &[ModelChoice], tenant: TenantId) -> Result<(), Reje
             return Err(Rejection::invalid("models.provider_tenant_id", why));
         }
         if models[..place].contains(model) {
-            return Err(Rejection::invalid("models", "names a model twice; give each once")
-                .with("model_id", &model.model_id));
+            return Err(
+                Rejection::invalid("models", "names a model twice; give each once").with("model_id", &model.model_id)
+            );
         }
     }
     Ok(())

@@ -45,9 +45,8 @@ pub fn inspect(operation: Operation, text: &str) -> Result<Facts, Rejection> {
         Rejection::invalid("payload", format!("is no JSON object that can be read ({at}); send one, each field once"))
     })?;
     let missing = match operation {
-        Operation::ChatCompletion => (!shape.messages.is_some_and(is_filled_list)).then_some(
-            "has no messages; a chat completion needs \"messages\": [{\"role\": …, \"content\": …}, …]",
-        ),
+        Operation::ChatCompletion => (!shape.messages.is_some_and(is_filled_list))
+            .then_some("has no messages; a chat completion needs \"messages\": [{\"role\": …, \"content\": …}, …]"),
         Operation::Embeddings => (!shape.input.is_some_and(is_input))
             .then_some("has no input; embeddings need \"input\": a text, or a list of texts or tokens"),
     };

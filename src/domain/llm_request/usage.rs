@@ -64,9 +64,10 @@ impl Usage {
             (self.cache_write_tokens, price.cache_write_micro_usd_per_million.or(input)),
             (self.output_tokens, price.output_micro_usd_per_million),
         ];
-        parts.into_iter().filter(|(tokens, _)| *tokens > 0).try_fold(0_i64, |sum, (tokens, price)| {
-            Some(sum.saturating_add(tokens.saturating_mul(price?)))
-        })
+        parts
+            .into_iter()
+            .filter(|(tokens, _)| *tokens > 0)
+            .try_fold(0_i64, |sum, (tokens, price)| Some(sum.saturating_add(tokens.saturating_mul(price?))))
     }
 
     pub(super) fn add(&mut self, other: &Self) {

@@ -104,8 +104,10 @@ fn every_command_survives_its_json() {
                 RetireModels SetLlmProviderLimits ReportLlmProviderHealth DeregisterLlmProvider),
             AnyCommand::Coupling(c) => check!(&**c, coupling: RequestCoupling RebindCoupling SuspendCoupling
                 ResumeCoupling EndCoupling RequestCompletion),
-            AnyCommand::LlmRequest(c) => check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
-                FailRequest ExpireRequest CancelRequest),
+            AnyCommand::LlmRequest(c) => {
+                check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
+                FailRequest ExpireRequest CancelRequest)
+            }
         }
     }
 }

@@ -7,8 +7,7 @@ use super::{NOBODY, OTHER, SHARED, TENANT};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const PLURALS: [&str; 7] =
-    ["tenants", "agent-templates", "agents", "mcp-servers", "llm-providers", "couplings", "llm-requests"];
+const PLURALS: [&str; 6] = ["tenants", "agent-templates", "agents", "mcp-servers", "llm-providers", "couplings"];
 
 fn ids(items: &[Value]) -> BTreeSet<String> {
     items.iter().filter_map(|item| item["id"].as_str().map(str::to_owned)).collect()

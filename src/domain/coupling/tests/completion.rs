@@ -151,9 +151,10 @@ fn models_that_the_project_does_not_allow_are_left_out() {
 
 #[test]
 fn a_fallback_that_is_gone_is_left_out() {
-    let established = scene().established(request());
+    let established = scene().established(by(Objective::Quality));
     let names = |scene: &Scene| -> Vec<String> {
-        let mut names: Vec<_> = asked(scene, &established, ask()).request.models.into_iter().map(|it| it.model_id).collect();
+        let mut names: Vec<_> =
+            asked(scene, &established, ask()).request.models.into_iter().map(|it| it.model_id).collect();
         names.sort();
         names
     };
@@ -196,7 +197,7 @@ fn values_outside_their_fields_are_refused_by_field() {
 
 #[test]
 fn what_is_looked_up_is_what_is_behind_the_binding() {
-    let state = after([scene().established(request())]);
+    let state = after([scene().established(by(Objective::Quality))]);
     let envelope = Envelope::new(Uuid::from_u128(9), stream::<Coupling>());
     let lookups = |state: &State| Coupling::lookups(state, &ask().into(), &envelope);
     let heads: Vec<_> = lookups(&state)
@@ -227,7 +228,8 @@ fn its_reaction_submits_the_request() {
     let meta = meta(stream::<Coupling>(), 2);
     assert!(Coupling::reaction_lookups(&event.clone().into(), &state, &meta).is_empty());
     let reactions = Coupling::react(&event.clone().into(), &state, &meta, &World::default());
-    let [Reaction::Send { name: "submit_request", to, command: AnyCommand::LlmRequest(command) }] = &reactions[..] else {
+    let [Reaction::Send { name: "submit_request", to, command: AnyCommand::LlmRequest(command) }] = &reactions[..]
+    else {
         panic!("{reactions:?}")
     };
     assert_eq!(*to, StreamId::new(TENANT, Aggregate::LlmRequest, REQUEST));

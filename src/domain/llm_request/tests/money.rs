@@ -30,7 +30,8 @@ fn unknown_is_not_free_and_a_cache_without_a_price_costs_as_the_rest() {
 #[test]
 fn the_dearest_request_there_can_be_is_still_exact() {
     let dearest = Some(PRICE_MICRO_USD_PER_MILLION_MAX);
-    let price = Price { input_micro_usd_per_million: dearest, output_micro_usd_per_million: dearest, ..Price::default() };
+    let price =
+        Price { input_micro_usd_per_million: dearest, output_micro_usd_per_million: dearest, ..Price::default() };
     let usage = Usage { input_tokens: TOKENS_MAX, output_tokens: TOKENS_MAX, ..Default::default() };
     let exact = 2 * i128::from(TOKENS_MAX) * i128::from(PRICE_MICRO_USD_PER_MILLION_MAX);
     assert_eq!(usage.cost_pico_usd(&price).map(i128::from), Some(exact));

@@ -56,7 +56,11 @@ fn run(steps: Vec<Step>) -> (State, Vec<(Micros, Event)>) {
         let Ok(decision) = LlmRequest::decide(&state, &command, &context) else { continue };
         for event in decision.events {
             let version = history.len() as u64 + 1;
-            LlmRequest::evolve(&mut state, &event, &EventMeta { recorded_at: now, ..meta(stream::<LlmRequest>(), version) });
+            LlmRequest::evolve(
+                &mut state,
+                &event,
+                &EventMeta { recorded_at: now, ..meta(stream::<LlmRequest>(), version) },
+            );
             history.push((now, event));
         }
     }

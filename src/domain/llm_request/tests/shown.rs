@@ -77,9 +77,8 @@ fn the_status_is_one_word_and_names_are_as_on_the_wire() {
 
 #[test]
 fn a_running_request_hangs_on_its_coupling_and_its_agent() {
-    let depends_on = |events: Vec<Event>| {
-        LlmRequest::depends_on(Request::given(events).state(), &stream::<LlmRequest>())
-    };
+    let depends_on =
+        |events: Vec<Event>| LlmRequest::depends_on(Request::given(events).state(), &stream::<LlmRequest>());
     let coupling = StreamId::new(TENANT, Aggregate::Coupling, COUPLING);
     let agent = StreamId::new(TENANT, Aggregate::Agent, AGENT);
     assert_eq!(depends_on(vec![submitted()]), [coupling, agent]);
@@ -111,7 +110,8 @@ fn a_command_may_leave_out_what_has_a_default() {
 
 #[test]
 fn a_state_survives_its_blob() {
-    let state = Request::given([submitted(), started_until(1, over()), started_over(2), extra(1, None)]).state().clone();
+    let state =
+        Request::given([submitted(), started_until(1, over()), started_over(2), extra(1, None)]).state().clone();
     let state = AnyState::LlmRequest(Box::new(state));
     assert_eq!(AnyState::from_blob(Aggregate::LlmRequest, &state.to_blob().unwrap()).unwrap(), state);
 }
