@@ -190,7 +190,9 @@ fn an_answer_is_kept_as_the_request_says() {
     // Too large to be stored: its hash is.
     let event = RequestCompleted { answer: Personal::Absent, answer_sha256: hash, ..completion(1) };
     Request::given(under_way()).when(given.clone()).then([event.into()]);
-    let field = |command: CompleteRequest| Request::given(under_way()).when(command).then_refused("invalid").details["field"].clone();
+    let field = |command: CompleteRequest| {
+        Request::given(under_way()).when(command).then_refused("invalid").details["field"].clone()
+    };
     assert_eq!(field(CompleteRequest { answer_sha256: None, ..given.clone() }), "answer_sha256");
     assert_eq!(field(CompleteRequest { answer_bytes: None, ..given }), "answer_bytes");
     let long = "x".repeat(ANSWER_BYTES_MAX + 1);
