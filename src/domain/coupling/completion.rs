@@ -61,6 +61,20 @@ pub fn lookups(state: &State, tenant: TenantId) -> Vec<Lookup> {
 }
 
 pub fn decide(state: &State, command: &RequestCompletion, context: &Context<'_>) -> Result<Decision<Event>, Rejection> {
+    let request = submission(state, command, context)?;
+    if request.storage != PromptStorage::Full {
+        return Err(prompt_not_stored(request.storage));
+    }
+    let requested = CompletionRequested { request_id: command.request_id, request };
+    Ok(Decision::event(Event::CompletionRequested(requested)))
+}
+
+/// What a coupling lets through, whatever is stored of it: a node that carries a request out at once asks this and
+/// records the request alone. `context` has what the coupling's `lookups` ask for, and the version of `state`.
+///
+/// # Errors
+/// All that [`RequestCompletion`] is refused for, but for `prompt_not_stored`.
+pub fn submission(state: &State, command: &RequestCompletion, context: &Context<'_>) -> Result<Submission, Rejection> {
     let binding = active(state)?;
     let tenant = context.envelope.tenant();
     if command.request_id.is_nil() {
@@ -75,12 +89,9 @@ pub fn decide(state: &State, command: &RequestCompletion, context: &Context<'_>)
         return Err(bar.into());
     }
     let storage = sight.tenant.map(|(_, tenant)| tenant.prompt_storage).unwrap_or_default();
-    if storage != PromptStorage::Full {
-        return Err(prompt_not_stored(storage));
-    }
     let models = models(binding, &sight, tenant, context.world)?;
     let facts = payload::inspect(command.operation, payload::text(&command.payload)?)?;
-    let request = Submission {
+    Ok(Submission {
         coupling_id: Some(context.envelope.stream.id),
         agent_id: Some(state.request.agent_id),
         coupling_version: Some(context.version as i64),
@@ -95,9 +106,7 @@ pub fn decide(state: &State, command: &RequestCompletion, context: &Context<'_>)
         prompt_tokens_estimated: facts.prompt_tokens_estimated,
         output_tokens_max: facts.output_tokens_max,
         stream: command.stream,
-    };
-    let requested = CompletionRequested { request_id: command.request_id, request };
-    Ok(Decision::event(Event::CompletionRequested(requested)))
+    })
 }
 
 /// The binding of an active coupling, or why it is not active.

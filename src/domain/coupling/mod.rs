@@ -37,7 +37,7 @@ mod tests;
 mod view;
 mod words;
 
-pub use completion::{CompletionRequested, RequestCompletion};
+pub use completion::{CompletionRequested, RequestCompletion, submission};
 pub use explain::explain;
 pub use records::*;
 

@@ -133,6 +133,25 @@ fn a_prompt_that_would_not_be_stored_is_refused() {
     }
 }
 
+/// The node that holds the payload asks the coupling's rules by themselves; what it then submits is stored without it.
+#[test]
+fn a_node_may_carry_out_what_is_not_stored() {
+    let mut scene = scene();
+    scene.tenant().prompt_storage = PromptStorage::Hashed;
+    let state = after([scene.established(request())]);
+    let (envelope, world) = (Envelope::new(Uuid::from_u128(9), stream::<Coupling>()), scene.world());
+    let context = Context { now: NOW, envelope: &envelope, version: 1, world: &world };
+    let command = RequestCompletion { priority: Priority::Interactive, ..ask() };
+    let submission = submission(&state, &command, &context).expect("let through");
+    assert_eq!((submission.storage, submission.coupling_version), (PromptStorage::Hashed, Some(1)));
+    let submit = llm_request::Command::SubmitRequest(submission.into());
+    let decision = llm_request::LlmRequest::decide(&llm_request::State::default(), &submit, &context);
+    let events = decision.expect("submitted").events;
+    let [llm_request::Event::RequestSubmitted(event)] = &events[..] else { panic!("{events:?}") };
+    assert!(event.request.payload.is_absent());
+    assert_eq!(event.request.payload_sha256, Some(payload::sha256(PAYLOAD)));
+}
+
 #[test]
 fn models_that_the_project_does_not_allow_are_left_out() {
     let established = scene().established(request());
