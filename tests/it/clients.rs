@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -164,7 +164,7 @@ impl Fleet {
     }
 
     fn begin(&mut self, role: &str) {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = crate::port::unused();
         let log = File::create(self.folder.join(format!("{role}.log"))).unwrap();
         let mut command = Command::new(BINARY);
         command.arg(role).arg("--config").arg(self.folder.join("fleet.conf")).args(["--http", &address.to_string()]);

@@ -22,6 +22,8 @@ mod flow;
 #[expect(clippy::disallowed_methods, reason = "kills processes at instants that no seed repeats")]
 mod migrate;
 #[cfg(test)]
+mod port;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -132,7 +132,7 @@ impl Fleet {
 
 impl Role {
     fn new(verb: &'static str, number: usize, inside: bool) -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = crate::port::unused();
         Self { name: format!("{verb}-{number}"), verb, address, inside, child: None, fenced: 0 }
     }
 
@@ -140,7 +140,7 @@ impl Role {
         if self.child.is_some() {
             return;
         }
-        let log = OpenOptions::new().create(true).append(true).open(logs().join(format!("{}.log", self.name))).unwrap();
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut command = if self.inside { Namespace::command(BINARY) } else { Command::new(BINARY) };
         command.args([self.verb, "--http", &self.address.to_string(), "--config"]).arg(config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -151,9 +151,25 @@ impl Role {
         let began = Instant::now();
         while !self.ready() {
             let up = self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
-            assert!(up && began.elapsed() < READY_MAX, "{} did not come up; see {}", self.name, logs().display());
+            assert!(
+                up && began.elapsed() < READY_MAX,
+                "{} is not ready (running: {up}):\n{}",
+                self.name,
+                self.last_words()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The end of its log.
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+
+    fn log(&self) -> PathBuf {
+        logs().join(format!("{}.log", self.name))
     }
 
     fn ready(&self) -> bool {

@@ -3,7 +3,6 @@
 use crate::e2e::http::{Answer, Client};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -19,8 +18,7 @@ pub struct Role {
 impl Role {
     /// Starts `agentverse <kind>`.
     pub fn start(kind: &str, config: &Path, log: PathBuf) -> Self {
-        // Free a moment ago; nothing else on this machine takes fixed ports from that range.
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().to_string();
+        let address = crate::port::unused().to_string();
         let child = Command::new(BINARY)
             .args([kind, "--config", config.to_str().unwrap(), "--http", &address])
             .stdin(Stdio::null())

@@ -4,7 +4,7 @@ use super::http::Http;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ impl World {
 
     pub fn start_unready(&mut self) -> Node {
         self.starts += 1;
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = crate::port::unused();
         let mut command = Command::new(BINARY);
         command.arg("dev").arg("--data").arg(self.data()).args(["--http", &address.to_string()]);
         command.args(SETTINGS.iter().flat_map(|setting| ["--set", setting]));

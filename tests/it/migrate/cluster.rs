@@ -12,7 +12,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use serde_json::Value;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -78,7 +78,7 @@ impl Cluster {
     /// Starts a role and waits until it is ready; gives its address.
     pub fn start(&mut self, role: &str) -> String {
         self.starts += 1;
-        let address: SocketAddr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address: SocketAddr = crate::port::unused();
         let log = self.folder.path().join(format!("{role}-{}", self.starts));
         let child = Command::new(BINARY)
             .args([role, "--http", &address.to_string(), "--config", self.config().to_str().unwrap()])
