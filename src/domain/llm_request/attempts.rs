@@ -126,8 +126,9 @@ pub fn complete(state: &State, command: &CompleteRequest) -> Result<Decision<Eve
     Ok(Decision::event(event))
 }
 
+/// No tokens cost nothing, whatever the price.
 fn cost(usage: Option<&Usage>, price: Option<&Price>) -> Option<i64> {
-    usage?.cost_pico_usd(price?)
+    usage?.cost_pico_usd(&price.copied().unwrap_or_default())
 }
 
 /// As much of the answer as the storage lets be: its text, its hash, its size.

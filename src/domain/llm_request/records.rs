@@ -182,7 +182,8 @@ pub struct EndAttempt {
     /// Whether bytes of an answer came back.
     pub received: bool,
     pub retry_after_ms: Option<i64>,
-    /// Of a call that costs although it failed, as a stream that was cut.
+    /// Of a call that costs although it failed, as a stream that was cut; no tokens where the provider turned it away,
+    /// which costs nothing. A call that was `sent` and has none counts as one of unknown cost.
     pub usage: Option<Usage>,
     /// Whether the usage was estimated, the provider having reported none.
     pub estimated: bool,
@@ -203,8 +204,9 @@ pub struct CompleteRequest {
     pub latency_ms: i64,
     pub first_byte_ms: Option<i64>,
     pub finish_reason: Option<String>,
-    /// OpenAI-style JSON. Stored, hashed or dropped by the request's storage; may be left out with its hash and size
-    /// given instead, where it is not stored or larger than [`super::ANSWER_BYTES_MAX`].
+    /// OpenAI-style JSON. Stored, hashed or dropped by the request's storage. Leave it out, and give its hash and size
+    /// instead, where it is not stored, larger than [`super::ANSWER_BYTES_MAX`], or more than the journal takes of one
+    /// command (refused as `too_large`, and then not recorded at all).
     pub answer: Personal,
     pub answer_sha256: Option<String>,
     pub answer_bytes: Option<i64>,

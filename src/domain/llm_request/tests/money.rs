@@ -22,6 +22,18 @@ fn unknown_is_not_free_and_a_cache_without_a_price_costs_as_the_rest() {
     let no_output = Usage { output_tokens: 0, reasoning_tokens: 0, ..usage() };
     assert!(no_output.cost_pico_usd(&Price { output_micro_usd_per_million: None, ..price() }).is_some());
     assert_eq!(Usage::default().cost_pico_usd(&Price::default()), Some(0));
+    let turned_away = EndAttempt {
+        attempt: 1,
+        error: "rate_limited".into(),
+        sent: true,
+        usage: Some(Usage::default()),
+        ..Default::default()
+    };
+    let state = Request::given([submitted(), started(1)]).when(turned_away.clone()).after();
+    assert_eq!((state.totals.cost_pico_usd, state.totals.calls_of_unknown_cost), (0, 0), "no tokens cost nothing");
+    let unheard = EndAttempt { usage: None, ..turned_away };
+    let state = Request::given([submitted(), started(1)]).when(unheard).after();
+    assert_eq!((state.totals.cost_pico_usd, state.totals.calls_of_unknown_cost), (0, 1));
     let unpriced = CompleteRequest { price: None, ..complete(1) };
     let state = Request::given([submitted(), started(1)]).when(unpriced).after();
     assert_eq!((state.totals.cost_pico_usd, state.totals.calls_of_unknown_cost), (0, 1));
