@@ -14,7 +14,8 @@
 //! A *project* lists the MCP servers and LLM providers that its agents may be coupled to (the project–MCP matrix);
 //! an absent list allows all, an empty one none.
 //!
-//! A suspended tenant can still be put in order (budget, threshold, projects, what is kept of prompts); a closed one takes nothing more.
+//! A suspended tenant can still be put in order (budget, threshold, projects, what is kept of prompts); a closed one takes
+//! nothing more.
 
 mod decide;
 mod evolve;
