@@ -49,8 +49,8 @@ pub fn lookups(state: &State, tenant: TenantId) -> Vec<Lookup> {
     let mut streams: Vec<StreamId> = tenant_stream(tenant).into_iter().collect();
     streams.push(StreamId::new(tenant, Aggregate::Agent, state.request.agent_id));
     streams.push(StreamId::new(server_home, Aggregate::McpServer, state.request.mcp_server_id));
-    for fallback in binding.fallbacks.iter().filter(|it| it.provider_id != binding.model.provider_id) {
-        for home in [tenant, TenantId::SHARED] {
+    for fallback in &binding.fallbacks {
+        for home in homes(binding, fallback, tenant) {
             let stream = StreamId::new(home, Aggregate::LlmProvider, fallback.provider_id);
             if !streams.contains(&stream) {
                 streams.push(stream);
@@ -130,8 +130,18 @@ fn active(state: &State) -> Result<&Binding, Rejection> {
     }
 }
 
-/// The model in use and its fallbacks, each with where its provider is: the tenant's own where both have one, as in the
-/// choice of the model. A fallback that is not offered any more, and whatever the project does not allow, is left out.
+/// Where the provider of a fallback may be found: beside the model in use where it is the same, else as in the choice of
+/// the model, the tenant's own before the shared one.
+fn homes(binding: &Binding, fallback: &ModelRef, tenant: TenantId) -> Vec<TenantId> {
+    if fallback.provider_id == binding.model.provider_id {
+        return vec![TenantId(binding.provider_tenant_id)];
+    }
+    vec![tenant, TenantId::SHARED]
+}
+
+/// The model in use and its fallbacks, each with where its provider is. The model in use is taken as it is: what ends it
+/// suspends or rebinds the coupling. A fallback that is not offered any more, and whatever the project does not allow, is
+/// left out.
 fn models(
     binding: &Binding,
     sight: &Sight<'_>,
@@ -139,16 +149,15 @@ fn models(
     world: &World,
 ) -> Result<Vec<ModelChoice>, Rejection> {
     let home_of = |model: &ModelRef| {
-        if model.provider_id == binding.model.provider_id {
+        if *model == binding.model {
             return Some(TenantId(binding.provider_tenant_id));
         }
-        let known = |home: &TenantId| {
-            let provider = world.get::<LlmProvider>(&StreamId::new(*home, Aggregate::LlmProvider, model.provider_id));
-            provider.is_some_and(|(_, state)| state.status != llm_provider::Status::Absent)
-        };
-        let home = [tenant, TenantId::SHARED].into_iter().find(known)?;
-        let (_, provider) =
-            world.get::<LlmProvider>(&StreamId::new(home, Aggregate::LlmProvider, model.provider_id))?;
+        let seen = homes(binding, model, tenant).into_iter().find_map(|home| {
+            let stream = StreamId::new(home, Aggregate::LlmProvider, model.provider_id);
+            let (_, provider) = world.get::<LlmProvider>(&stream)?;
+            (provider.status != llm_provider::Status::Absent).then_some((home, provider))
+        });
+        let (home, provider) = seen?;
         let offered = provider.models.binary_search_by(|it| it.model_id.cmp(&model.model_id)).is_ok();
         (provider.status == llm_provider::Status::Registered && offered).then_some(home)
     };

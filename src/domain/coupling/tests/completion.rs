@@ -10,6 +10,7 @@ use crate::domain::personal::Personal;
 use crate::domain::spec::{NOW, TENANT, meta, stream};
 use crate::domain::tenant::{self, Project};
 use crate::domain::{AnyCommand, TenantId};
+use std::collections::BTreeSet;
 
 const REQUEST: Uuid = Uuid::from_u128(0x4e0);
 const PAYLOAD: &str = r#"{"messages":[{"role":"user","content":"Hi"}],"max_tokens":64}"#;
@@ -181,6 +182,10 @@ fn a_fallback_that_is_gone_is_left_out() {
     assert_eq!(event.binding.model.provider_id, OWN, "the scene's fallback elsewhere is the shared one");
     assert_eq!(names(&scene()), ["large", "medium", "small"]);
     assert_eq!(names(&scene().without_model("medium")), ["large", "small"]);
+    assert_eq!(event.binding.model.model_id, "large", "the other one of its provider is a fallback");
+    assert_eq!(names(&scene().without_model("small")), ["large", "medium"]);
+    // The model in use is taken as it is: what ends it reaches the coupling by itself.
+    assert_eq!(names(&scene().without_model("large")), ["large", "medium", "small"]);
     let mut deregistered = scene();
     deregistered.shared().status = llm_provider::Status::Deregistered;
     assert_eq!(names(&deregistered), ["large", "small"]);
@@ -230,10 +235,12 @@ fn what_is_looked_up_is_what_is_behind_the_binding() {
         (TENANT, Aggregate::Tenant, TENANT.0),
         (TENANT, Aggregate::Agent, AGENT),
         (TENANT, Aggregate::McpServer, SERVER),
+        (TENANT, Aggregate::LlmProvider, OWN),
         (TENANT, Aggregate::LlmProvider, SHARED),
         (TenantId::SHARED, Aggregate::LlmProvider, SHARED),
     ];
-    assert_eq!(heads, expected);
+    assert_eq!(heads.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(expected));
+    assert_eq!(heads.len(), expected.len(), "each once");
     assert!(lookups(&State::default()).is_empty());
 }
 
