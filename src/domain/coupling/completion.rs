@@ -42,7 +42,7 @@ pub struct CompletionRequested {
     pub request: Submission,
 }
 
-/// The heads that [`decide`] reads: those behind this binding, not the tenant's whole catalogue.
+/// The heads that [`decide()`] reads: those behind this binding, not the tenant's whole catalogue.
 pub fn lookups(state: &State, tenant: TenantId) -> Vec<Lookup> {
     let Some(binding) = state.binding.as_ref().filter(|_| state.status == Status::Active) else { return Vec::new() };
     let server_home = TenantId(state.mcp_server_tenant_id);
