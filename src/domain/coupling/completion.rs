@@ -1,5 +1,5 @@
 //! A coupling emits a request to its model: decided here, on the coupling, and carried out as a stream of its own, an
-//! [`llm_request`](crate::domain::llm_request).
+//! [`llm_request`].
 //!
 //! Asked are the coupling (active), its tenant (open, and storing prompts: the payload rides in the event, since the
 //! reaction that submits the request has nothing else), its agent and server, and the project's rules as they are now.
