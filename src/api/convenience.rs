@@ -173,6 +173,7 @@ mod tests {
             "RegisterMcpServer",
             "RegisterLlmProvider",
             "RequestCoupling",
+            "SubmitRequest",
         ];
         assert_eq!(creating, expected);
         assert_eq!(revising(Aggregate::LlmProvider), Some("ReviseLlmProvider"));

@@ -36,6 +36,28 @@ pub enum Modality {
     File,
 }
 
+/// What is kept of a tenant's prompts and answers, the most first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptStorage {
+    #[default]
+    Full,
+    /// Their SHA-256 alone.
+    Hashed,
+    /// Nothing but their sizes.
+    None,
+}
+
+impl PromptStorage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Hashed => "hashed",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What an agent asks of the model it is coupled to. Absent means "does not matter".
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -32,4 +32,5 @@ aggregates::aggregates! {
     mcp_server:     McpServer,     "mcp_server",     "mcp-servers";
     llm_provider:   LlmProvider,   "llm_provider",   "llm-providers";
     coupling:       Coupling,      "coupling",       "couplings";
+    llm_request:    LlmRequest,    "llm_request",    "llm-requests";
 }

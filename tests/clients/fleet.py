@@ -15,7 +15,7 @@ REGISTRY = os.environ.get("AGENTVERSE_REGISTRY", "http://127.0.0.1:8081/apis/cco
 PREFIX = os.environ.get("AGENTVERSE_PREFIX", "")
 CQL = os.environ.get("AGENTVERSE_CQL", "127.0.0.1:9042")
 KEYSPACE = os.environ.get("AGENTVERSE_KEYSPACE", "agentverse")
-AGGREGATES = ["tenant", "agent_template", "agent", "mcp_server", "llm_provider", "coupling"]
+AGGREGATES = ["tenant", "agent_template", "agent", "mcp_server", "llm_provider", "coupling", "llm_request"]
 # The longest that an answer may take, in seconds.
 PATIENCE_S = 60
 

@@ -29,6 +29,8 @@ pub const FILES: &[(&str, &str)] = files![
     "agentverse.llm-requests.v1.yaml",
     "agentverse.llm_provider.commands.v1.yaml",
     "agentverse.llm_provider.events.v1.yaml",
+    "agentverse.llm_request.commands.v1.yaml",
+    "agentverse.llm_request.events.v1.yaml",
     "agentverse.mcp-requests.v1.yaml",
     "agentverse.mcp_server.commands.v1.yaml",
     "agentverse.mcp_server.events.v1.yaml",

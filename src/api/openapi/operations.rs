@@ -186,6 +186,10 @@ fn example(command: &str) -> Value {
         "RequestCoupling" => {
             json!({ "agent_id": EXAMPLE_AGENT, "mcp_server_id": "5d0f6a1e-3c2b-4a19-8f7e-6d5c4b3a2910" })
         }
+        "SubmitRequest" => json!({
+            "models": [{ "provider_id": "9c7d3a52-1e4f-4b8a-a6c0-2f5e8d7b1a34", "model_id": "small" }],
+            "payload": r#"{"messages":[{"role":"user","content":"Hello"}]}"#,
+        }),
         _ => json!({}),
     }
 }

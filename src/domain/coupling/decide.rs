@@ -16,6 +16,7 @@ pub fn lookups(state: &State, command: &Command, envelope: &Envelope) -> Vec<Loo
             Hold::Provider => sight_lookups(tenant, asked.agent_id, asked.mcp_server_id),
             Hold::Manual | Hold::Tenant => tenant_stream(tenant).into_iter().map(Lookup::Stream).collect(),
         },
+        Command::RequestCompletion(_) => completion::lookups(state, tenant),
         _ => Vec::new(),
     }
 }
@@ -27,6 +28,7 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         Command::SuspendCoupling(command) => suspend(state, command),
         Command::ResumeCoupling(command) => resume(state, command, context),
         Command::EndCoupling(command) => end(state, command),
+        Command::RequestCompletion(command) => completion::decide(state, command, context),
     }
 }
 

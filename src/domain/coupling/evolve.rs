@@ -50,6 +50,8 @@ pub fn evolve(state: &mut State, event: &Event) {
             state.holds.clear();
             state.hold_reasons.clear();
         }
+        // The request lives in its own stream.
+        Event::CompletionRequested(_) => {}
     }
 }
 

@@ -8,6 +8,7 @@
 //! active --SuspendCoupling--> suspended --ResumeCoupling--> active   (suspended while any hold is left)
 //! active | suspended --RebindCoupling--> active | suspended (another model; a hold `provider` when none is left)
 //! active | suspended --EndCoupling--> ended (final)
+//! active --RequestCompletion--> active                   (a request to its model, a stream of its own)
 //! ```
 //!
 //! Invariants: what the decision saw (versions, parts of the score, candidates, rejected candidates with reasons) is in
@@ -19,9 +20,10 @@
 //! a model nor `away_from_*` it releases the pin and chooses by the objective.
 //!
 //! The rooms: [`score`] is the formula, `candidates` the choice of a model, `rules` what a model must meet, `sight` what
-//! a decision sees of other streams, [`mod@explain`] the answer to "why?".
+//! a decision sees of other streams, `completion` a request to the model, [`mod@explain`] the answer to "why?".
 
 mod candidates;
+mod completion;
 mod decide;
 mod evolve;
 mod explain;
@@ -35,6 +37,7 @@ mod tests;
 mod view;
 mod words;
 
+pub use completion::{CompletionRequested, RequestCompletion, submission};
 pub use explain::explain;
 pub use records::*;
 
@@ -50,7 +53,7 @@ use uuid::Uuid;
 pub struct Coupling;
 
 records! { pub enum Command in "coupling" {
-    RequestCoupling, RebindCoupling, SuspendCoupling, ResumeCoupling, EndCoupling,
+    RequestCoupling, RebindCoupling, SuspendCoupling, ResumeCoupling, EndCoupling, RequestCompletion,
 } }
 
 /// A model of a provider.
@@ -181,6 +184,7 @@ pub struct EndCoupling {
 
 records! { pub enum Event in "coupling" {
     CouplingEstablished, CouplingRefused, CouplingRebound, CouplingSuspended, CouplingResumed, CouplingEnded,
+    CompletionRequested,
 } }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

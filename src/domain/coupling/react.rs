@@ -50,12 +50,15 @@ pub fn lookups(event: &Event, state: &State, meta: &EventMeta) -> Vec<Lookup> {
             Hold::Tenant => streams.tenant.into_iter().collect(),
             Hold::Provider => vec![streams.provider],
         },
-        Event::CouplingRefused(_) | Event::CouplingEnded(_) => Vec::new(),
+        Event::CouplingRefused(_) | Event::CouplingEnded(_) | Event::CompletionRequested(_) => Vec::new(),
     };
     wanted.into_iter().map(Lookup::Stream).collect()
 }
 
 pub fn react(event: &Event, state: &State, meta: &EventMeta, world: &World) -> Vec<Reaction> {
+    if let Event::CompletionRequested(event) = event {
+        return vec![completion::submit(event, meta)];
+    }
     let Some(streams) = streams(state, meta.stream.tenant) else { return Vec::new() };
     let answers = match event {
         Event::CouplingEstablished(_) | Event::CouplingRebound(_) | Event::CouplingResumed(_) => {
@@ -68,7 +71,7 @@ pub fn react(event: &Event, state: &State, meta: &EventMeta, world: &World) -> V
             }
         }
         Event::CouplingSuspended(event) => lifted(event.hold, state, &streams, world).into_iter().collect(),
-        Event::CouplingRefused(_) | Event::CouplingEnded(_) => Vec::new(),
+        Event::CouplingRefused(_) | Event::CouplingEnded(_) | Event::CompletionRequested(_) => Vec::new(),
     };
     answers.into_iter().map(|(name, command)| Reaction::Send { name, to: meta.stream, command }).collect()
 }

@@ -1,4 +1,5 @@
 mod choice;
+mod completion;
 mod fixtures;
 mod golden;
 mod moves;

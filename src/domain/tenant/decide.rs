@@ -28,6 +28,7 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         Command::ReviseTenant(command) => revise(state, command),
         Command::SetTenantBudget(command) => set_budget(state, command),
         Command::SetCouplingThreshold(command) => set_threshold(state, command),
+        Command::SetPromptStorage(command) => Ok(set_prompt_storage(state, command.prompt_storage)),
         Command::AddProject(command) => {
             let project = check_project(&command.allowed_mcp_servers, &command.allowed_llm_providers)?;
             add_project(state, &command.project, project)
@@ -106,6 +107,13 @@ fn set_threshold(state: &State, command: &SetCouplingThreshold) -> Result<Decisi
         return Ok(Decision::unchanged());
     }
     Ok(Decision::event(Event::CouplingThresholdSet(CouplingThresholdSet { coupling_threshold })))
+}
+
+fn set_prompt_storage(state: &State, prompt_storage: PromptStorage) -> Decision<Event> {
+    if prompt_storage == state.prompt_storage {
+        return Decision::unchanged();
+    }
+    Decision::event(Event::PromptStorageSet(PromptStorageSet { prompt_storage }))
 }
 
 fn suspend(state: &State, command: &SuspendTenant) -> Result<Decision<Event>, Rejection> {

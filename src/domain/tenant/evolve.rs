@@ -40,6 +40,7 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::ProjectRemoved(event) => {
             state.projects.remove(&event.project);
         }
+        Event::PromptStorageSet(event) => state.prompt_storage = event.prompt_storage,
     }
 }
 

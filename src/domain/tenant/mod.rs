@@ -14,7 +14,8 @@
 //! A *project* lists the MCP servers and LLM providers that its agents may be coupled to (the project–MCP matrix);
 //! an absent list allows all, an empty one none.
 //!
-//! A suspended tenant can still be put in order (budget, threshold, projects); a closed one takes nothing more.
+//! A suspended tenant can still be put in order (budget, threshold, projects, what is kept of prompts); a closed one takes
+//! nothing more.
 
 mod decide;
 mod evolve;
@@ -24,6 +25,7 @@ pub mod standing;
 mod tests;
 mod view;
 
+use crate::domain::common::PromptStorage;
 use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
@@ -62,12 +64,12 @@ impl Tier {
 
 records! { pub enum Command in "tenant" {
     ProvisionTenant, ReviseTenant, SetTenantBudget, SetCouplingThreshold, SuspendTenant, ResumeTenant, CloseTenant,
-    AddProject, ReviseProject, RemoveProject,
+    AddProject, ReviseProject, RemoveProject, SetPromptStorage,
 } }
 
 records! { pub enum Event in "tenant" {
     TenantProvisioned, TenantRevised, TenantBudgetSet, CouplingThresholdSet, TenantSuspended, TenantResumed, TenantClosed,
-    ProjectAdded, ProjectRevised, ProjectRemoved,
+    ProjectAdded, ProjectRevised, ProjectRemoved, PromptStorageSet,
 } }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,6 +152,13 @@ pub struct RemoveProject {
     pub project: String,
 }
 
+/// What is kept of the prompts and answers of requests that begin from then on; absent goes back to all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SetPromptStorage {
+    pub prompt_storage: PromptStorage,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TenantProvisioned {
     pub name: String,
@@ -209,6 +218,11 @@ pub struct ProjectRemoved {
     pub project: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PromptStorageSet {
+    pub prompt_storage: PromptStorage,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
     #[default]
@@ -229,6 +243,7 @@ pub struct State {
     /// Why it is suspended or closed.
     pub reason: String,
     pub projects: BTreeMap<String, Project>,
+    pub prompt_storage: PromptStorage,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

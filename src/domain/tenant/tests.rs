@@ -79,6 +79,7 @@ fn commands() -> Vec<Command> {
         add("lab", ids(&[1, 2]), ids(&[3])),
         revise_project("core", ids(&[4]), ids(&[5, 6])),
         Command::RemoveProject(RemoveProject { project: "core".into() }),
+        Command::SetPromptStorage(SetPromptStorage { prompt_storage: PromptStorage::Hashed }),
     ]
 }
 
@@ -115,6 +116,7 @@ fn every_command_in_every_state() {
         ["not_found", "ProjectAdded", "ProjectAdded", "tenant_closed"],
         ["not_found", "ProjectRevised", "ProjectRevised", "tenant_closed"],
         ["not_found", "ProjectRemoved", "ProjectRemoved", "tenant_closed"],
+        ["not_found", "PromptStorageSet", "PromptStorageSet", "tenant_closed"],
     ];
     assert_eq!(commands().len(), expected.len());
     for (command, row) in commands().into_iter().zip(expected) {
@@ -210,6 +212,22 @@ fn budget_and_threshold_can_be_removed() {
 }
 
 #[test]
+fn what_is_kept_of_prompts_is_all_unless_it_is_set() {
+    let set = |prompt_storage| Command::SetPromptStorage(SetPromptStorage { prompt_storage });
+    given([provisioned()]).when(set(PromptStorage::Full)).then_nothing();
+    let none = Event::PromptStorageSet(PromptStorageSet { prompt_storage: PromptStorage::None });
+    let state = given([provisioned()]).when(set(PromptStorage::None)).then([none.clone()]);
+    assert_eq!(Tenant::view(&state)["prompt_storage"], "none");
+    given([provisioned(), none.clone()]).when(set(PromptStorage::None)).then_nothing();
+    let back = Command::SetPromptStorage(SetPromptStorage::default());
+    let full = Event::PromptStorageSet(PromptStorageSet { prompt_storage: PromptStorage::Full });
+    given([provisioned(), none]).when(back).then([full]);
+    for storage in [PromptStorage::Full, PromptStorage::Hashed, PromptStorage::None] {
+        assert_eq!(serde_json::to_value(storage).unwrap(), storage.name());
+    }
+}
+
+#[test]
 fn a_projects_lists_are_sets() {
     let sorted = added("core", ids(&[1, 2, 3]), None);
     given([provisioned()]).when(add("core", ids(&[3, 1, 3, 2]), None)).then([sorted.clone()]);
@@ -261,6 +279,7 @@ fn the_view_shows_the_projects_by_name() {
         "name": "Acme", "region": "eu-central", "tier": "emerald", "monthly_budget_micro_usd": 5_000_000,
         "coupling_threshold": 0.5, "reason": "unpaid",
         "projects": {"core": {"allowed_mcp_servers": [Uuid::from_u128(1)], "allowed_llm_providers": null}},
+        "prompt_storage": "full",
     });
     assert_eq!(serde_json::Value::Object(Tenant::view(state.state())), expected);
     let resumed = state.when(Command::ResumeTenant(ResumeTenant {})).after();
@@ -329,6 +348,7 @@ fn events() -> Vec<Event> {
             allowed_llm_providers: ids(&[5, 6]),
         }),
         Event::ProjectRemoved(ProjectRemoved { project: "lab".into() }),
+        Event::PromptStorageSet(PromptStorageSet { prompt_storage: PromptStorage::None }),
     ]
 }
 
@@ -345,7 +365,7 @@ proptest! {
         let state = given(order.clone()).state().clone();
         let blob = AnyState::Tenant(Box::new(state.clone())).to_blob().unwrap();
         prop_assert_eq!(AnyState::from_blob(Aggregate::Tenant, &blob).unwrap(), AnyState::Tenant(Box::new(state.clone())));
-        prop_assert_eq!(Tenant::view(&state).len(), 7);
+        prop_assert_eq!(Tenant::view(&state).len(), 8);
         for command in commands() {
             outcome(order.clone(), command);
         }

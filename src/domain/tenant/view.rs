@@ -23,6 +23,7 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("coupling_threshold".to_owned(), json!(threshold)),
         ("reason".to_owned(), json!(state.reason)),
         ("projects".to_owned(), json!(state.projects)),
+        ("prompt_storage".to_owned(), json!(state.prompt_storage)),
     ])
 }
 

@@ -2,7 +2,7 @@ use super::couplings::Wish;
 use super::tenants::COMPANIES;
 use super::*;
 use crate::domain::coupling::{ModelRef, RequestCoupling};
-use crate::domain::{Aggregate, agent, agent_template, coupling, llm_provider, mcp_server, tenant};
+use crate::domain::{Aggregate, agent, agent_template, coupling, llm_provider, llm_request, mcp_server, tenant};
 use crate::runtime::catalog;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -93,7 +93,8 @@ fn every_command_survives_its_json() {
     for (_, command) in all().into_iter().flat_map(|stage| stage.commands) {
         match &command {
             AnyCommand::Tenant(c) => check!(&**c, tenant: ProvisionTenant ReviseTenant SetTenantBudget
-                SetCouplingThreshold SuspendTenant ResumeTenant CloseTenant AddProject ReviseProject RemoveProject),
+                SetCouplingThreshold SuspendTenant ResumeTenant CloseTenant AddProject ReviseProject RemoveProject
+                SetPromptStorage),
             AnyCommand::AgentTemplate(c) => check!(&**c, agent_template: DefineAgentTemplate RetireAgentTemplate),
             AnyCommand::Agent(c) => check!(&**c, agent: RegisterAgent ReviseAgent ActivateAgent IdleAgent MaintainAgent
                 DecommissionAgent ReportAgentHealth),
@@ -102,7 +103,11 @@ fn every_command_survives_its_json() {
             AnyCommand::LlmProvider(c) => check!(&**c, llm_provider: RegisterLlmProvider ReviseLlmProvider PutModels
                 RetireModels SetLlmProviderLimits ReportLlmProviderHealth DeregisterLlmProvider),
             AnyCommand::Coupling(c) => check!(&**c, coupling: RequestCoupling RebindCoupling SuspendCoupling
-                ResumeCoupling EndCoupling),
+                ResumeCoupling EndCoupling RequestCompletion),
+            AnyCommand::LlmRequest(c) => {
+                check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
+                FailRequest ExpireRequest CancelRequest)
+            }
         }
     }
 }

@@ -244,7 +244,7 @@ macro_rules! into_command {
         })+
     };
 }
-into_command!(RequestCoupling, RebindCoupling, SuspendCoupling, ResumeCoupling, EndCoupling);
+into_command!(RequestCoupling, RebindCoupling, SuspendCoupling, ResumeCoupling, EndCoupling, RequestCompletion);
 
 macro_rules! into_event {
     ($($record:ident),+) => {
@@ -255,4 +255,4 @@ macro_rules! into_event {
         })+
     };
 }
-into_event!(CouplingRefused, CouplingRebound, CouplingResumed);
+into_event!(CouplingRefused, CouplingRebound, CouplingResumed, CompletionRequested);

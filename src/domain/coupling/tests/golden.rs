@@ -1,9 +1,10 @@
 //! One sample per record with a value of its own in every field: the bytes under `tests/golden/coupling`.
 
 use super::fixtures::*;
-use crate::domain::common::{Modality, Requirements};
+use crate::domain::common::{Modality, PromptStorage, Requirements};
 use crate::domain::coupling::*;
 use crate::domain::golden;
+use crate::domain::llm_request::{ModelChoice, Operation, Priority, Submission};
 use crate::domain::spec::TENANT;
 use crate::domain::wire::Wire;
 
@@ -114,7 +115,36 @@ fn commands() -> Vec<Command> {
         SuspendCoupling { hold: Hold::Tenant, reason: "unpaid".into() }.into(),
         ResumeCoupling { hold: Hold::Provider }.into(),
         EndCoupling { reason: "no longer needed".into() }.into(),
+        RequestCompletion {
+            request_id: Uuid::from_u128(0x4e0),
+            operation: Operation::Embeddings,
+            payload: "{\"input\":\"Hi\"}".into(),
+            priority: Priority::Batch,
+            deadline_ms: Some(60_000),
+            stream: true,
+        }
+        .into(),
     ]
+}
+
+fn submission() -> Submission {
+    let model = ModelChoice { provider_tenant_id: TENANT.0, provider_id: OWN, model_id: "vendor/large".into() };
+    Submission {
+        coupling_id: Some(Uuid::from_u128(0xc0)),
+        agent_id: Some(AGENT),
+        coupling_version: Some(7),
+        operation: Operation::Embeddings,
+        models: vec![model],
+        payload: "{\"input\":\"Hi\"}".into(),
+        payload_sha256: Some("ab".repeat(32)),
+        payload_bytes: 14,
+        priority: Priority::Interactive,
+        deadline_at: 1_767_225_600_000_000,
+        storage: PromptStorage::Hashed,
+        prompt_tokens_estimated: 4,
+        output_tokens_max: Some(64),
+        stream: true,
+    }
 }
 
 fn events() -> Vec<Event> {
@@ -143,6 +173,7 @@ fn events() -> Vec<Event> {
         }),
         CouplingResumed { hold: Hold::Tenant }.into(),
         Event::CouplingEnded(CouplingEnded { reason: "its agent was decommissioned".into() }),
+        CompletionRequested { request_id: Uuid::from_u128(0x4e0), request: submission() }.into(),
     ]
 }
 
@@ -185,13 +216,14 @@ fn round_trip(event: Event) {
     assert_eq!(Event::decode(event.name(), fingerprint, &bytes).expect("comes back"), event);
 }
 
-/// What a producer may leave out is left out: the two ids make a request, and `{}` makes the other commands.
+/// What a producer may leave out is left out: the two ids make a coupling, one a completion, and `{}` the others.
 #[test]
 fn commands_in_json_need_only_what_has_no_default() {
     let json = format!(r#"{{"agent_id":"{AGENT}","mcp_server_id":"{SERVER}"}}"#);
     assert_eq!(Command::from_json("RequestCoupling", json.as_bytes()).expect("enough"), request().into());
     for name in &Command::NAMES[1..] {
-        Command::from_json(name, b"{}").expect("enough");
+        let json = if *name == "RequestCompletion" { format!(r#"{{"request_id":"{AGENT}"}}"#) } else { "{}".into() };
+        Command::from_json(name, json.as_bytes()).expect("enough");
         assert!(Command::from_json(name, br#"{"colour":"red"}"#).is_err(), "{name}: a misspelt field is an error");
     }
 }

@@ -1,0 +1,105 @@
+//! What a request's events leave. Whatever their order, nothing here fails.
+
+use super::*;
+use crate::domain::personal::Personal;
+
+pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
+    match event {
+        Event::RequestSubmitted(event) => {
+            state.status = Status::Submitted;
+            state.has_payload = !event.request.payload.is_absent();
+            state.request = event.request.clone();
+            state.submitted_at = meta.recorded_at;
+        }
+        Event::AttemptStarted(event) => {
+            if event.previous_lost {
+                lose(state, event.attempt.saturating_sub(1));
+            }
+            state.status = Status::Started;
+            state.attempts.push(Attempt {
+                attempt: event.attempt,
+                worker: event.worker.clone(),
+                model: event.model.clone(),
+                started_at: meta.recorded_at,
+                lease_until: event.lease_until,
+                tokens_reserved: event.tokens_reserved,
+                end: AttemptEnd::Open,
+                error: String::new(),
+            });
+        }
+        Event::AttemptFailed(event) => {
+            conclude(state, event.attempt, AttemptEnd::Failed, &event.error);
+            let may_be_paid = event.sent || event.usage.is_some();
+            count(state, event.usage.as_ref(), event.cost_pico_usd, may_be_paid);
+        }
+        Event::RequestCompleted(event) => {
+            end(state, Status::Completed);
+            conclude(state, event.attempt, AttemptEnd::Completed, "");
+            count(state, Some(&event.usage), event.cost_pico_usd, true);
+            state.answer = Some(AnswerFacts {
+                is_stored: !event.answer.is_absent(),
+                sha256: event.answer_sha256.clone(),
+                bytes: event.answer_bytes,
+                finish_reason: event.finish_reason.clone(),
+                latency_ms: event.latency_ms,
+                first_byte_ms: event.first_byte_ms,
+                is_usage_estimated: event.estimated,
+            });
+        }
+        Event::RequestFailed(event) => {
+            end(state, Status::Failed);
+            event.open_attempt.into_iter().for_each(|attempt| lose(state, attempt));
+            state.error.clone_from(&event.error);
+            state.reason.clone_from(&event.message);
+        }
+        Event::RequestExpired(event) => {
+            end(state, Status::Expired);
+            event.open_attempt.into_iter().for_each(|attempt| lose(state, attempt));
+        }
+        Event::RequestCancelled(event) => {
+            end(state, Status::Cancelled);
+            state.reason.clone_from(&event.reason);
+        }
+        Event::ExtraCallRecorded(event) => {
+            conclude(state, event.attempt, AttemptEnd::Extra, event.error.as_deref().unwrap_or_default());
+            state.extra_calls += 1;
+            count(state, event.usage.as_ref(), event.cost_pico_usd, true);
+        }
+    }
+}
+
+/// Ended, and every call is accounted for: only then can no command change anything.
+pub fn is_terminal(state: &State) -> bool {
+    let is_open = |attempt: &Attempt| matches!(attempt.end, AttemptEnd::Open | AttemptEnd::Lost);
+    state.status != Status::Absent && !state.is_running() && !state.attempts.iter().any(is_open)
+}
+
+fn end(state: &mut State, status: Status) {
+    state.status = status;
+    state.request.payload = Personal::Absent;
+}
+
+fn attempt_mut(state: &mut State, number: i64) -> Option<&mut Attempt> {
+    state.attempts.get_mut(usize::try_from(number.checked_sub(1)?).ok()?)
+}
+
+fn conclude(state: &mut State, number: i64, end: AttemptEnd, error: &str) {
+    if let Some(attempt) = attempt_mut(state, number) {
+        attempt.end = end;
+        error.clone_into(&mut attempt.error);
+    }
+}
+
+fn lose(state: &mut State, number: i64) {
+    conclude(state, number, AttemptEnd::Lost, "lost");
+    state.lost_attempts += 1;
+}
+
+fn count(state: &mut State, usage: Option<&Usage>, cost_pico_usd: Option<i64>, may_be_paid: bool) {
+    let totals = &mut state.totals;
+    if let Some(usage) = usage {
+        totals.usage.add(usage);
+    }
+    totals.cost_pico_usd = totals.cost_pico_usd.saturating_add(cost_pico_usd.unwrap_or(0));
+    totals.calls_of_unknown_cost += i64::from(may_be_paid && cost_pico_usd.is_none());
+}
