@@ -12,6 +12,7 @@ pub mod envelope;
 #[cfg(test)]
 pub mod golden;
 pub mod id;
+pub mod limit;
 pub mod personal;
 pub mod record;
 #[cfg(test)]

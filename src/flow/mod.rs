@@ -14,6 +14,7 @@ pub mod projected;
 pub mod query;
 pub mod react;
 pub mod relay;
+pub mod request;
 pub mod trace;
 pub mod world;
 

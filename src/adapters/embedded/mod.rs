@@ -31,6 +31,7 @@ mod frame;
 mod index;
 mod journal;
 mod letters;
+mod limits;
 mod logs;
 mod moved;
 mod outcomes;
@@ -48,6 +49,7 @@ mod views;
 
 pub use assignment::Everything;
 pub use folder::{FolderError, Layout, Lock};
+pub use limits::MemoryLimits;
 pub use moved::Moved;
 pub use tail::{Entry, Run, Tail, Waiting};
 

@@ -32,6 +32,7 @@ migrations! {
     1 "0001_log",
     2 "0002_index",
     3 "0003_views",
+    4 "0004_limits",
 }
 
 /// The version that this program works with.

@@ -6,6 +6,7 @@
 mod flush;
 mod index;
 mod journal;
+mod limits;
 mod merge;
 pub mod migrate;
 mod places;
@@ -17,5 +18,6 @@ mod views;
 
 pub use index::{IndexConfig, ScyllaIndex};
 pub use journal::ScyllaJournal;
+pub use limits::ScyllaLimits;
 pub use session::{Config, Error, Store};
 pub use views::{ScyllaViews, ViewsConfig};

@@ -3,6 +3,7 @@
 //! The tests here run where `AGENTVERSE_TEST_CQL` names a node, each in a keyspace of its own that it drops.
 
 mod derived;
+mod limits;
 mod logs;
 
 use super::{Config, IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig, migrate};

@@ -4,6 +4,7 @@
 
 pub mod index;
 pub mod journal;
+pub mod limits;
 pub mod topic;
 pub mod views;
 

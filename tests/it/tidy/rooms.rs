@@ -22,6 +22,9 @@ const TOP_LEVEL: &[&str] = &[
 /// The files of every aggregate's folder.
 const ROOMS: &[&str] = &["mod", "decide", "evolve", "view", "tests"];
 
+/// Folders of the domain that are no aggregates.
+const PLAIN: &[&str] = &["limit"];
+
 /// The topics that belong to no aggregate.
 const SHARED_TOPICS: &[&str] =
     &["llm-requests", "mcp-requests", "command-outcomes", "dead-letters", "agent.heartbeats"];
@@ -89,7 +92,9 @@ fn is_stray(aggregates: &[Room], path: &str) -> bool {
         ["schemas", _, file] => file.ends_with(".avsc"),
         ["tests", "golden", _, file] => !file.contains('@'),
         ["topics", file] | ["topics", _, file] => file.ends_with(".yaml"),
-        ["src", "domain", folder, _] => !aggregates.iter().any(|aggregate| aggregate.name == folder),
+        ["src", "domain", folder, _] => {
+            !PLAIN.contains(&folder) && !aggregates.iter().any(|aggregate| aggregate.name == folder)
+        }
         _ => false,
     }
 }

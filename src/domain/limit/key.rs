@@ -1,0 +1,60 @@
+//! What a limit is of.
+
+use crate::domain::tenant::Tier;
+use crate::domain::{StreamId, TenantId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use super::Dimension;
+
+/// One account.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LimitKey {
+    /// All models of a provider together.
+    Provider(StreamId),
+    /// One model of a provider.
+    Model { provider: StreamId, model: String },
+    /// A tenant: the requests of its tier, and its budget.
+    Tenant(TenantId),
+}
+
+impl LimitKey {
+    /// Whether what a call came to in this dimension is booked here.
+    pub fn counts(&self, dimension: Dimension) -> bool {
+        match (self, dimension) {
+            (_, Dimension::Requests) => true,
+            (Self::Tenant(_), dimension) => dimension == Dimension::MicroUsd,
+            (_, dimension) => dimension == Dimension::Tokens,
+        }
+    }
+}
+
+/// For maps that make an entry of a borrowed key.
+impl From<&LimitKey> for LimitKey {
+    fn from(key: &LimitKey) -> Self {
+        key.clone()
+    }
+}
+
+/// As it stands in a store: one text per key, for ever.
+impl fmt::Display for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(provider) => write!(f, "provider/{}/{}", provider.tenant, provider.id),
+            // The model comes last: its name may hold a slash.
+            Self::Model { provider, model } => write!(f, "model/{}/{}/{model}", provider.tenant, provider.id),
+            Self::Tenant(tenant) => write!(f, "tenant/{tenant}"),
+        }
+    }
+}
+
+/// Requests per minute of a tenant, by its tier.
+pub fn tier_requests_per_minute(tier: Tier) -> u64 {
+    match tier {
+        Tier::Diamond => 10_000,
+        Tier::Emerald => 5_000,
+        Tier::Sapphire => 2_000,
+        Tier::Opal => 1_000,
+        Tier::Onyx => 500,
+    }
+}

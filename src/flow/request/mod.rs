@@ -1,0 +1,3 @@
+//! Requests to the outside: LLM and MCP calls, carried out within their limits.
+
+pub mod limiter;
