@@ -15,6 +15,7 @@ mod health;
 mod heartbeat;
 mod history;
 mod letters;
+pub mod openai;
 mod openapi;
 mod outcomes;
 mod params;
@@ -85,6 +86,8 @@ pub struct Services {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
     pub heartbeats: Arc<dyn Heartbeats>,
+    /// On a node that carries requests out.
+    pub completions: Option<openai::Completions>,
     pub operator: Operator,
     /// Makes the id of a command that comes without one: version 7 UUIDs.
     pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,

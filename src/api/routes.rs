@@ -3,9 +3,10 @@
 use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, commands, convenience, health, heartbeat, history, letters, openapi, outcomes, resources,
+    Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes, resources,
 };
 use crate::domain::Aggregate;
+use crate::domain::llm_request::Operation;
 use crate::metrics::{Stopwatch, handles, http_request};
 use axum::Router;
 use axum::extract::Request;
@@ -31,6 +32,10 @@ pub enum Endpoint {
     DeadLetters,
     DeadLetter,
     Redrive,
+    /// OpenAI's API: chat completions, embeddings.
+    Complete(Operation),
+    Models,
+    Model,
     Alive,
     Ready,
     Metrics,
@@ -75,7 +80,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub method: Method,
-    /// With `{id}` for the only parameter that a path has.
+    /// With `{id}`, or `{*model}`, for the only parameter that a path has.
     pub path: String,
     pub endpoint: Endpoint,
 }
@@ -122,6 +127,11 @@ pub fn table() -> Vec<Route> {
     }
     add(Method::Get, "/v1/couplings/{id}/explain".into(), Endpoint::Explain);
     add(Method::Post, "/v1/agents/{id}/heartbeat".into(), Endpoint::Heartbeat);
+    add(Method::Post, "/v1/chat/completions".into(), Endpoint::Complete(Operation::ChatCompletion));
+    add(Method::Post, "/v1/embeddings".into(), Endpoint::Complete(Operation::Embeddings));
+    add(Method::Get, "/v1/models".into(), Endpoint::Models);
+    // Names of models hold slashes.
+    add(Method::Get, "/v1/models/{*model}".into(), Endpoint::Model);
     add(Method::Get, "/healthz".into(), Endpoint::Alive);
     add(Method::Get, "/readyz".into(), Endpoint::Ready);
     add(Method::Get, "/metrics".into(), Endpoint::Metrics);
@@ -193,6 +203,9 @@ async fn serve(
         Endpoint::DeadLetters => letters::list(services, loopback, request).await,
         Endpoint::DeadLetter => letters::get(services, loopback, request).await,
         Endpoint::Redrive => letters::redrive(services, loopback, request).await,
+        Endpoint::Complete(operation) => Ok(openai::post(services, loopback, operation, request).await),
+        Endpoint::Models => Ok(openai::list(services, loopback, request).await),
+        Endpoint::Model => Ok(openai::retrieve(services, loopback, request).await),
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => health::ready(&services.operator),
         Endpoint::Metrics => Ok(health::metrics(&services.operator)),

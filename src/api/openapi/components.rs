@@ -1,6 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
+use super::completions;
 use crate::api::answer::outcome_name;
 use crate::api::history::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -51,6 +52,7 @@ fn schemas() -> Map<String, Value> {
     ] {
         schemas.insert(name.to_owned(), schema);
     }
+    schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
 }
 
@@ -260,7 +262,8 @@ fn parameters() -> Value {
         },
         "TenantOfEvent": header("AgentVerse-Tenant", uuid.clone(), "Needed where the event has no tenantid."),
         "TenantOfNew": header("AgentVerse-Tenant", uuid.clone(), "The new tenant's id; made from the command's id when missing."),
-        "TenantOnLoopback": header("AgentVerse-Tenant", uuid, "Shows this tenant alone. Without it, on loopback only, all are shown."),
+        "TenantOnLoopback": header("AgentVerse-Tenant", uuid.clone(), "Shows this tenant alone. Without it, on loopback only, all are shown."),
+        "TenantOrKey": header("AgentVerse-Tenant", uuid, "The tenant that the request is for. Without it the API key is: Authorization: Bearer <tenant>."),
         "IdempotencyKey": header("Idempotency-Key", json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), "Stands for a missing id of the command."),
         "IfMatch": header("If-Match", text(), "The ETag of the resource: refuse unless it is still at this version."),
         "IfNoneMatch": header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version."),

@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, made from the table of routes, the aggregates and their Avro schemas, so that it cannot
 //! fall behind them.
 
+mod completions;
 mod components;
 mod convert;
 mod operations;
@@ -24,8 +25,8 @@ pub fn document() -> Response {
 fn build() -> Value {
     let mut paths = Map::new();
     for route in table() {
-        let item = paths.entry(route.path.clone()).or_insert_with(|| match route.path.contains("{id}") {
-            true => json!({ "parameters": [path_id(&route)] }),
+        let item = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| match route.path.contains('{') {
+            true => json!({ "parameters": [path_parameter(&route)] }),
             false => json!({}),
         });
         item[route.method.name()] = operations::operation(&route);
@@ -45,7 +46,7 @@ fn build() -> Value {
     })
 }
 
-fn path_id(route: &Route) -> Value {
+fn path_parameter(route: &Route) -> Value {
     let (schema, description) = match route.endpoint {
         Endpoint::Outcome => (
             json!({ "type": "string" }),
@@ -54,7 +55,9 @@ fn path_id(route: &Route) -> Value {
         Endpoint::DeadLetter | Endpoint::Redrive => {
             (json!({ "type": "integer", "minimum": 0 }), "The letter's number.")
         }
+        Endpoint::Model => (json!({ "type": "string" }), "Its name, provider/model."),
         _ => (json!({ "type": "string", "format": "uuid" }), "The resource's id."),
     };
-    json!({ "name": "id", "in": "path", "required": true, "schema": schema, "description": description })
+    let name = if route.endpoint == Endpoint::Model { "model" } else { "id" };
+    json!({ "name": name, "in": "path", "required": true, "schema": schema, "description": description })
 }

@@ -1,5 +1,6 @@
 //! One operation of the document per route.
 
+use super::completions;
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
@@ -10,17 +11,17 @@ use crate::domain::Aggregate;
 use serde_json::{Map, Value, json};
 
 /// What an operation says of itself.
-struct Operation {
-    id: String,
-    tag: &'static str,
-    summary: String,
+pub struct Operation {
+    pub id: String,
+    pub tag: &'static str,
+    pub summary: String,
     /// Names under `#/components/parameters`.
-    shared_parameters: Vec<&'static str>,
-    own_parameters: Vec<Value>,
-    body: Option<Value>,
-    /// Successful answers: status, content type, schema, example.
-    answers: Vec<(u16, Value)>,
-    problems: Vec<u16>,
+    pub shared_parameters: Vec<&'static str>,
+    pub own_parameters: Vec<Value>,
+    pub body: Option<Value>,
+    /// Answers of its own: status, content type, schema, example.
+    pub answers: Vec<(u16, Value)>,
+    pub problems: Vec<u16>,
 }
 
 impl Operation {
@@ -105,6 +106,9 @@ pub fn operation(route: &Route) -> Value {
             Operation::reading("get-dead-letter", "commands", summary, "DeadLetter")
         }
         Endpoint::Redrive => redrive(),
+        Endpoint::Complete(asked) => completions::complete(asked),
+        Endpoint::Models => completions::models(),
+        Endpoint::Model => completions::model(),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
         Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
         Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
@@ -279,7 +283,7 @@ fn json_content(schema: Value, example: Option<Value>) -> Value {
     described("Found.", schema, example)
 }
 
-fn described(description: &str, schema: Value, example: Option<Value>) -> Value {
+pub fn described(description: &str, schema: Value, example: Option<Value>) -> Value {
     let mut media = json!({ "schema": schema });
     if let Some(example) = example {
         media["example"] = example;

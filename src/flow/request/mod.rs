@@ -1,3 +1,5 @@
 //! Requests to the outside: LLM and MCP calls, carried out within their limits.
 
 pub mod limiter;
+pub mod owners;
+pub mod resolve;

@@ -1,0 +1,31 @@
+//! OpenAI's HTTP API over couplings, agents and models: chat completions, embeddings, the list of models.
+//!
+//! Unmodified clients of OpenAI work with it: bodies go through untouched but for `model`, answers and chunks come back as
+//! the provider gave them, errors have OpenAI's form. A client that can set no header names its tenant as its API key.
+//!
+//! The node that takes a request carries it out: it draws an id until that falls into a log that it owns, and records the
+//! request there before the call. A request with an `Idempotency-Key` has the id that the key makes; where its log is
+//! another node's it goes by the topic, and where it was carried out before, its answer is told again.
+
+mod answer;
+mod complete;
+mod fault;
+mod form;
+mod models;
+mod replay;
+#[cfg(test)]
+mod tests;
+
+pub use complete::post;
+pub use models::{list, retrieve};
+
+use crate::domain::Partitions;
+use crate::flow::request::engine::Engine;
+use crate::flow::request::resolve::Resolver;
+
+/// What carries requests out, on a node that does.
+pub struct Completions {
+    pub engine: Engine,
+    pub resolver: Resolver,
+    pub partitions: Partitions,
+}

@@ -1,0 +1,57 @@
+//! `GET /v1/models`: what a request may name as its model.
+
+use super::fault::{Fault, elsewhere};
+use super::form::tenant;
+use crate::api::access::Loopback;
+use crate::api::{Services, answer};
+use crate::flow::query;
+use crate::flow::request::resolve::Offered;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+/// The path before a model's name.
+const PREFIX: &str = "/v1/models/";
+
+pub async fn list(services: &Services, loopback: Loopback, request: Request) -> Response {
+    let listed = async {
+        let offered = offered(services, loopback, &request).await?;
+        let data: Vec<_> = offered.iter().map(model).collect();
+        Ok::<_, Fault>(json!({ "object": "list", "data": data }))
+    };
+    respond(listed.await)
+}
+
+pub async fn retrieve(services: &Services, loopback: Loopback, request: Request) -> Response {
+    let found = async {
+        let path = request.uri().path();
+        let name = crate::api::params::percent_decoded(path.strip_prefix(PREFIX).unwrap_or_default());
+        let name = name.ok_or_else(|| Fault::invalid("model", "the model's name is not UTF-8"))?;
+        let offered = offered(services, loopback, &request).await?;
+        let one = offered.iter().find(|offered| offered.name.eq_ignore_ascii_case(&name));
+        one.map(model).ok_or_else(|| {
+            let message = format!("there is no model {name:?}; GET /v1/models lists those there are");
+            Fault::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message)
+        })
+    };
+    respond(found.await)
+}
+
+async fn offered(services: &Services, loopback: Loopback, request: &Request) -> Result<Vec<Offered>, Fault> {
+    let completions = services.completions.as_ref().ok_or_else(elsewhere)?;
+    let tenant = tenant(request.headers(), loopback)?;
+    Ok(completions.resolver.offered(tenant).await.map_err(query::Error::from)?)
+}
+
+/// As OpenAI's API shows it. It tells no time of a model's making: nobody told us.
+fn model(offered: &Offered) -> Value {
+    json!({ "id": offered.name, "object": "model", "created": 0, "owned_by": offered.provider })
+}
+
+fn respond(result: Result<Value, Fault>) -> Response {
+    match result {
+        Ok(value) => answer::json(StatusCode::OK, value.to_string()),
+        Err(fault) => fault.into_response(),
+    }
+}
