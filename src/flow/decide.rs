@@ -200,6 +200,8 @@ impl<'a> BatchDecider<'a> {
         // A decider that panics must not take the commands behind it along: the one that did it is buried.
         let _span = trace::span("decide", &accepted.envelope).entered();
         let decided = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            assert_ne!(accepted.envelope.source, PANICS);
             check_version(&accepted.envelope, live.head.version)?;
             live.state.decide(&accepted.command, &context)
         }));
@@ -282,6 +284,10 @@ impl<'a> BatchDecider<'a> {
         self.out
     }
 }
+
+/// The source of commands that panic in their decision, for tests: no decider that is known does.
+#[cfg(test)]
+pub const PANICS: &str = "panics";
 
 /// What a record takes beside its payload.
 const RECORD_BYTES: usize = 256;

@@ -5,7 +5,7 @@ use super::lane::answered;
 use super::{Error, Processor, tally};
 use crate::domain::{Envelope, Micros, StreamId};
 use crate::flow::append::append;
-use crate::flow::decide::{Became, BatchDecider, Decisions, Repeated};
+use crate::flow::decide::{BatchDecider, Became, Decisions, Repeated};
 use crate::flow::derive::Derivation;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};

@@ -69,7 +69,7 @@ impl Intake<'_> {
     }
 }
 
-impl<'a> Processor<'a> {
+impl Processor<'_> {
     /// Takes in what there is, waiting for something. `false` once told to stop.
     pub(super) async fn take_in(&mut self, stop: &CancellationToken) -> Result<bool, Error> {
         let mut came = false;
@@ -78,14 +78,15 @@ impl<'a> Processor<'a> {
             // What is pinned, and the index, say the same.
             self.intake.heads.clear();
         }
+        let (parts, log, consumed) = (self.parts, self.log, self.state.consumed);
+        let records_max = self.attempts.records_max(parts.limits.batch_records_max);
+        let poll = move || parts.topics.poll(log, consumed, records_max);
         if self.intake.polled.is_empty() && self.intake.local.is_empty() {
-            self.poll();
             let Intake { inbox, polling, local, .. } = &mut self.intake;
-            let Some(polling) = polling else { return Ok(false) };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(false),
-                polled = polling => deliveries = Some(polled?),
+                polled = polling.get_or_insert_with(poll) => deliveries = Some(polled?),
                 Some(asked) = inbox.recv() => {
                     local.push_back(asked);
                     came = true;
@@ -98,8 +99,7 @@ impl<'a> Processor<'a> {
         came |= self.intake.hear(self.parts.limits.batch_records_max);
         let has_turn = !self.intake.lane_first || self.intake.local.is_empty();
         if deliveries.is_none() && self.intake.polled.is_empty() && has_turn {
-            self.poll();
-            deliveries = self.intake.polling.as_mut().and_then(|polling| polling.now_or_never()).transpose()?;
+            deliveries = self.intake.polling.get_or_insert_with(poll).now_or_never().transpose()?;
         }
         if let Some(deliveries) = deliveries {
             came = true;
@@ -111,15 +111,6 @@ impl<'a> Processor<'a> {
         }
         self.look_up().await?;
         Ok(true)
-    }
-
-    /// Has a poll under way.
-    fn poll(&mut self) {
-        if self.intake.polling.is_none() {
-            let parts: &'a super::Parts = self.parts;
-            let records_max = self.attempts.records_max(parts.limits.batch_records_max);
-            self.intake.polling = Some(parts.topics.poll(self.log, self.state.consumed, records_max));
-        }
     }
 
     /// Takes what was polled.

@@ -82,7 +82,7 @@ pub struct Lane {
 impl Lane {
     /// A lane where at most `commands_max` wait, and its other end.
     pub(super) fn new(log: LogId, partitions: Partitions, commands_max: usize) -> (Self, mpsc::Receiver<Asked>) {
-        let (sender, inbox) = mpsc::channel(commands_max);
+        let (sender, inbox) = mpsc::channel(commands_max.max(1));
         (Self { log, partitions, sender }, inbox)
     }
 

@@ -12,6 +12,9 @@
 //!
 //! [`domain::open`]: crate::domain::open
 
+#[cfg(test)]
+mod tests;
+
 use crate::domain::llm_request::DEADLINE_MS_MAX;
 use crate::domain::open::{HOUR, anchor, hour_of};
 use crate::domain::{LogId, Micros, StreamId};
