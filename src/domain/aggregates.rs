@@ -211,6 +211,9 @@ macro_rules! aggregates {
             pub fn depends_on(&self, stream: &StreamId) -> Vec<StreamId> {
                 match self { $(Self::$kind(state) => <$folder::$kind as Decider>::depends_on(state, stream)),+ }
             }
+            pub fn open_until(&self) -> Option<Micros> {
+                match self { $(Self::$kind(state) => <$folder::$kind as Decider>::open_until(state)),+ }
+            }
             pub fn view(&self) -> serde_json::Map<String, serde_json::Value> {
                 match self { $(Self::$kind(state) => <$folder::$kind as Decider>::view(state)),+ }
             }

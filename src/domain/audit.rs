@@ -49,6 +49,7 @@ pub struct Folded {
     /// Of its last record.
     pub position: u64,
     commands: HashSet<Uuid>,
+    /// Every stream that it ever had an edge from.
     pub ever_depended_on: HashSet<StreamId>,
 }
 
@@ -134,7 +135,7 @@ impl LogAudit {
             folded.state.evolve(&event, &record.meta());
         }
         if record.last {
-            folded.ever_depended_on.extend(folded.state.depends_on(&stream));
+            folded.ever_depended_on.extend(folded.state.sources(self.log, &stream));
         }
         Ok(Some(folded))
     }

@@ -43,6 +43,12 @@ pub trait Decider: 'static {
         Vec::new()
     }
 
+    /// Until when the stream is open, where open ones have to be found again by whoever claims their log; see
+    /// [`open`](super::open). It must not change while the stream stays open, or the anchor changes with it.
+    fn open_until(_state: &Self::State) -> Option<Micros> {
+        None
+    }
+
     /// Whether anything can follow from this event at all. Only a saving: `react` decides.
     fn may_react(_event: &Self::Event) -> bool {
         true

@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod golden;
 pub mod id;
 pub mod limit;
+pub mod open;
 pub mod personal;
 pub mod record;
 #[cfg(test)]

@@ -46,6 +46,15 @@ pub enum Answer {
     Poisonous,
 }
 
+/// What deciding made of a command, to be told once the batch is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Became {
+    /// Records; the last one's place among those of the batch.
+    Recorded(usize),
+    /// None. With the stream's version as it stands.
+    Answered(Answer, u64),
+}
+
 /// A command that is known already, or whose id is, or that could not be decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeated {
@@ -157,39 +166,42 @@ impl<'a> BatchDecider<'a> {
         accepted: &Accepted,
         head: &Arc<Head>,
         displaced: Option<Known>,
-    ) -> Result<(), crate::ports::index::Error> {
+    ) -> Result<Became, crate::ports::index::Error> {
         let stream = accepted.envelope.stream;
         let live = live(&mut self.live, stream, head)?;
         let command_id = accepted.envelope.command_id;
         let known = live.head.known.iter().find(|known| known.command_id == command_id).copied().or(displaced);
         if let Some(known) = known {
-            self.known(accepted, known);
-            return Ok(());
+            let version = live.head.version;
+            return Ok(Became::Answered(self.known(accepted, known), version));
         }
         let lookups = live.state.lookups(&accepted.command, &accepted.envelope);
         let world = self.sight.world(&lookups).await?;
-        self.decide(accepted, &world);
-        Ok(())
+        Ok(self.decide(accepted, &world))
     }
 
     /// A command whose id is known: a retry gets the first outcome, an impostor is buried.
-    fn known(&mut self, accepted: &Accepted, known: Known) {
+    fn known(&mut self, accepted: &Accepted, known: Known) -> Answer {
         if known.digest == accepted.digest {
-            self.out.repeated.push(Repeated::new(accepted, Answer::First(known.position)));
-            return;
+            let answer = Answer::First(known.position);
+            self.out.repeated.push(Repeated::new(accepted, answer));
+            return answer;
         }
         let letter = self.letter(accepted, ID_REUSED, "this command id was used before with other content");
         self.out.letters.push((letter, Some(Repeated::new(accepted, Answer::IdReused))));
+        Answer::IdReused
     }
 
-    fn decide(&mut self, accepted: &Accepted, world: &World) {
+    fn decide(&mut self, accepted: &Accepted, world: &World) -> Became {
         let stream = accepted.envelope.stream;
-        let Some(live) = self.live.get(&stream) else { return };
+        let Some(live) = self.live.get(&stream) else { return self.poisonous(accepted, "the stream is not loaded") };
         let context =
             Context { now: self.out.recorded_at, envelope: &accepted.envelope, version: live.head.version, world };
         // A decider that panics must not take the commands behind it along: the one that did it is buried.
         let _span = trace::span("decide", &accepted.envelope).entered();
         let decided = catch_unwind(AssertUnwindSafe(|| {
+            #[cfg(test)]
+            assert_ne!(accepted.envelope.source, PANICS);
             check_version(&accepted.envelope, live.head.version)?;
             live.state.decide(&accepted.command, &context)
         }));
@@ -199,16 +211,19 @@ impl<'a> BatchDecider<'a> {
             Err(_) => return self.poisonous(accepted, "deciding this command panicked; see the log of the process"),
         };
         tracing::debug!(target: "agentverse::command", events = decision.events.len(), refused = decision.refusal.is_some(), "decided");
-        if let Err(cause) = self.record(accepted, decision) {
-            self.poisonous(accepted, &cause);
+        match self.record(accepted, decision) {
+            Ok(()) => Became::Recorded(self.out.records.len() - 1),
+            Err(cause) => self.poisonous(accepted, &cause),
         }
     }
 
     /// Buries a command without deciding it, and tells whoever waits for it.
-    pub fn poisonous(&mut self, accepted: &Accepted, cause: &str) {
+    pub fn poisonous(&mut self, accepted: &Accepted, cause: &str) -> Became {
         let letter = self.letter(accepted, POISONOUS, cause);
         let repeated = Repeated::new(accepted, Answer::Poisonous);
         self.out.letters.push((letter, Some(repeated)));
+        let version = self.live.get(&accepted.envelope.stream).map_or(0, |live| live.head.version);
+        Became::Answered(Answer::Poisonous, version)
     }
 
     /// Turns a decision into records.
@@ -227,7 +242,7 @@ impl<'a> BatchDecider<'a> {
             let refusal = too_large(made.len(), bytes, self.command_bytes_max);
             return self.record(accepted, Decision { events: Vec::new(), refusal: Some(refusal) });
         }
-        let before = live.state.depends_on(&stream);
+        let before = live.state.sources(self.out.log, &stream);
         let mut head = live.head.clone();
         let mut state = live.head.state.clone();
         if made.iter().any(|(record, _)| record.kind == RecordKind::Event) {
@@ -244,7 +259,7 @@ impl<'a> BatchDecider<'a> {
             head = Arc::new(next);
             displaced = displaced.or(gone);
         }
-        let mut edges = edge_changes(&stream, &before, &live.state.depends_on(&stream));
+        let mut edges = edge_changes(&stream, &before, &live.state.sources(self.out.log, &stream));
         live.head = head.clone();
         self.out.heads.insert(stream, head.clone());
         for (record, event) in made {
@@ -269,6 +284,10 @@ impl<'a> BatchDecider<'a> {
         self.out
     }
 }
+
+/// The source of commands that panic in their decision, for tests: no decider that is known does.
+#[cfg(test)]
+pub const PANICS: &str = "panics";
 
 /// What a record takes beside its payload.
 const RECORD_BYTES: usize = 256;
@@ -348,7 +367,7 @@ fn make_records(
 /// programs that know no schema of its aggregate.
 pub const REFUSAL_SCHEMA: &str = "Refusal";
 
-/// What came and what went between two sets of dependencies.
+/// What came and what went between two sets of [`sources`](AnyState::sources).
 pub fn edge_changes(stream: &StreamId, before: &[StreamId], after: &[StreamId]) -> Vec<EdgeChange> {
     let gone = before.iter().filter(|from| !after.contains(from)).map(|from| (*from, false));
     let come = after.iter().filter(|from| !before.contains(from)).map(|from| (*from, true));

@@ -301,7 +301,7 @@ fn fold_command(
     state: &mut AnyState,
 ) -> Result<(), Error> {
     let newer = command.last().is_some_and(|last| head.position >= last.record.position);
-    let before = state.depends_on(stream);
+    let before = state.sources(log, stream);
     let mut events = Vec::with_capacity(command.len());
     for recorded in command.iter() {
         let event = event_of(log, &recorded.record)?;
@@ -328,7 +328,7 @@ fn fold_command(
         *head = Arc::new(next);
         displaced = displaced.or(gone);
     }
-    let mut edges = edge_changes(stream, &before, &state.depends_on(stream));
+    let mut edges = edge_changes(stream, &before, &state.sources(log, stream));
     for (recorded, event) in command.iter_mut().zip(events) {
         let last = recorded.record.last;
         let edges = if last { std::mem::take(&mut edges) } else { Vec::new() };

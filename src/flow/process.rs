@@ -1,32 +1,38 @@
-//! The processor of one log: claim, then receive → decide → append, batch after batch.
+//! The processor of one log: claim, then take in → decide → append, batch after batch. Commands come by the topic, and by
+//! a [lane](lane) from within the process.
 //!
 //! It holds nothing that the log does not prove: the heads that it keeps are pinned only until their index rows are
 //! acknowledged, and are thrown away with the claim.
 
 mod attempts;
+mod batch;
 mod complaint;
+mod intake;
+pub mod lane;
 pub mod missing;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod watch;
 
-use crate::domain::{LogId, Micros, Partitions, StreamId};
-use crate::flow::append::{append, consume_from};
-use crate::flow::decide::{BatchDecider, Decisions};
+use crate::domain::{LogId, Partitions, StreamId};
+use crate::flow::append::consume_from;
 use crate::flow::derive::{Derivation, Deriver, Marks, Notice};
 use crate::flow::process::attempts::Attempts;
+use crate::flow::process::intake::Intake;
+use crate::flow::process::lane::Lane;
 use crate::flow::process::missing::missing;
+use crate::flow::process::watch::{Ownership, Watcher};
 use crate::flow::react::Reactor;
-use crate::flow::trace;
 use crate::flow::world::Sight;
-use crate::metrics::{Stopwatch, handles};
-use crate::ports::index::{Head, Known};
+use crate::metrics::handles;
+use crate::ports::index::Head;
 use crate::ports::journal::{self, LogState};
-use crate::ports::topic::{Aside, DeadLetter, Delivery, Loss, Place};
+use crate::ports::topic::Loss;
 use crate::ports::{Assignment, Clock, Index, Journal, Outcomes, Topics};
 use hashbrown::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -42,6 +48,8 @@ pub struct Parts {
     pub outcomes: Arc<dyn Outcomes>,
     pub assignment: Arc<dyn Assignment>,
     pub notice: Notice,
+    /// Who in this process hears of its logs and has commands of its own for them.
+    pub watcher: Option<Arc<dyn Watcher>>,
     /// How many logs are claimed and caught up: readiness.
     pub owned: Arc<AtomicUsize>,
     pub partitions: Partitions,
@@ -55,6 +63,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     pub command_bytes_max: usize,
     pub pinned_heads_max: usize,
+    /// Of the process itself that wait for one log.
+    pub lane_commands_max: usize,
     pub reaction_page_max: usize,
 }
 
@@ -152,8 +162,10 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         // Nobody was there before: a new fleet on topics that are older begins with what there is.
         consume_from(&*parts.journal, log, &mut state, loss.low).await?;
     }
-    let (derivations, inbox) = mpsc::channel(DERIVATIONS_MAX);
-    let deriving = tokio::spawn(derive_all(deriver, inbox));
+    let (derivations, confirmed) = mpsc::channel(DERIVATIONS_MAX);
+    let deriving = tokio::spawn(derive_all(deriver, confirmed));
+    let (lane, inbox) = Lane::new(log, parts.partitions, parts.limits.lane_commands_max);
+    let ownership = Ownership::begin(log, parts, lane);
     let mut processor = Processor {
         log,
         parts,
@@ -163,13 +175,14 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         sight: Sight::new(parts.index.clone(), parts.partitions),
         derivations,
         attempts: Attempts::new(),
+        intake: Intake::new(inbox),
     };
-    parts.owned.fetch_add(1, Ordering::AcqRel);
     let result = processor.run(stop).await;
-    parts.owned.fetch_sub(1, Ordering::AcqRel);
     processor.attempts.take_back(log, &*parts.assignment).await;
-    // The deriver finishes what is confirmed; only then may anybody claim on top of it in this process.
+    // What waits in the lane is answered first.
     drop(processor);
+    drop(ownership);
+    // The deriver finishes what is confirmed; only then may anybody claim on top of it in this process.
     match deriving.await {
         Ok(Ok(())) => result,
         Ok(Err(error)) => Err(error.into()),
@@ -206,186 +219,15 @@ struct Processor<'a> {
     sight: Sight,
     derivations: mpsc::Sender<Derivation>,
     attempts: Attempts,
+    intake: Intake<'a>,
 }
 
 impl Processor<'_> {
     async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
-        loop {
-            let limits = self.parts.limits;
-            let records_max = self.attempts.records_max(limits.batch_records_max);
-            let polled = self.parts.topics.poll(self.log, self.state.consumed, records_max);
-            let mut deliveries = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                deliveries = polled => deliveries?,
-            };
-            let this = self.begin(&mut deliveries).await;
-            self.sight.refresh();
-            self.unpin();
-            let mut heads = match this.condemned {
-                Some(_) => HashMap::new(),
-                None => self.heads(&deliveries).await?,
-            };
-            // The log takes less at a time than the topic gives; what was read for all of them is good for each.
-            let mut rest = deliveries.as_slice();
-            while !rest.is_empty() && !stop.is_cancelled() {
-                self.make_room().await?;
-                self.batch(rest, &mut heads, this.condemned.as_deref()).await?;
-                rest = &rest[rest.partition_point(|delivery| delivery.offset < self.state.consumed)..];
-            }
-        }
-    }
-
-    /// Index rows lag: the log pauses rather than grow.
-    async fn make_room(&mut self) -> Result<(), Error> {
-        self.unpin();
-        while self.pinned.len() >= self.parts.limits.pinned_heads_max {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            self.unpin();
-            if self.derivations.is_closed() {
-                return Err(Error::DeriverEnded(self.log));
-            }
+        while self.take_in(stop).await? {
+            self.make_room().await?;
+            self.batch().await?;
         }
         Ok(())
     }
-
-    /// Lets go of the heads that the index shows.
-    fn unpin(&mut self) {
-        let indexed_to = self.marks.indexed_to.load(Ordering::Acquire);
-        if indexed_to >= self.state.head {
-            self.pinned.clear();
-        } else {
-            self.pinned.retain(|_, head| head.position > indexed_to);
-        }
-    }
-
-    /// Decides and appends as many deliveries as fit a batch; a condemned one is dead-lettered without a look at it.
-    async fn batch(
-        &mut self,
-        deliveries: &[Delivery],
-        heads: &mut HashMap<StreamId, Arc<Head>>,
-        condemned: Option<&str>,
-    ) -> Result<(), Error> {
-        let watch = Stopwatch::start();
-        let now = self.parts.clock.now().max(self.state.recorded_at);
-        let (mut decisions, consumed) = match condemned {
-            Some(cause) => self.condemn(deliveries, cause, now),
-            None => self.decide(deliveries, heads, now).await?,
-        };
-        watch.record(&handles().decide_batch);
-        for delivery in deliveries.iter().filter(|delivery| delivery.offset < consumed) {
-            if let Err(Aside::Unreadable(command)) = &delivery.command {
-                let place = Place { log: self.log, offset: delivery.offset, redriven: delivery.redriven };
-                let letter = DeadLetter::of_unreadable(place, command, now);
-                self.parts.topics.bury(letter).await?;
-                handles().decide_dead_lettered.increment(1);
-            }
-        }
-        let mut repeated = std::mem::take(&mut decisions.repeated);
-        for (letter, waiting) in std::mem::take(&mut decisions.letters) {
-            tracing::warn!(log = %self.log, code = letter.code, cause = letter.cause, "dead-lettered");
-            self.parts.topics.bury(letter).await?;
-            handles().decide_dead_lettered.increment(1);
-            repeated.extend(waiting);
-        }
-        let watch = Stopwatch::start();
-        let derived_to = self.marks.derived_to.load(Ordering::Acquire);
-        append(&*self.parts.journal, &mut self.state, &mut decisions, consumed, derived_to).await?;
-        watch.record(&handles().append_latency);
-        self.parts.assignment.consumed(self.log, consumed);
-        self.attempts.passed();
-        for recorded in decisions.records.iter().filter(|recorded| recorded.record.last) {
-            trace::passed("append", &recorded.record.envelope, Some(recorded.record.position));
-        }
-        tally::count(&decisions, repeated.len());
-        for (stream, head) in decisions.heads {
-            heads.insert(stream, head.clone());
-            self.pinned.insert(stream, head);
-        }
-        let derivation = Derivation { records: decisions.records, repeated };
-        self.derivations.send(derivation).await.map_err(|_| Error::DeriverEnded(self.log))
-    }
-
-    /// The heads of the batch's streams: pinned ones, then the index.
-    async fn heads(&self, deliveries: &[Delivery]) -> Result<HashMap<StreamId, Arc<Head>>, Error> {
-        let mut heads = HashMap::with_capacity(deliveries.len());
-        let mut missing = Vec::new();
-        for stream in deliveries.iter().filter_map(|delivery| Some(delivery.command.as_ref().ok()?.envelope.stream)) {
-            if let Some(head) = self.pinned.get(&stream) {
-                heads.insert(stream, head.clone());
-            } else if let hashbrown::hash_map::Entry::Vacant(vacant) = heads.entry(stream) {
-                // Filled below; the entry keeps the stream from being asked for twice.
-                vacant.insert(Arc::new(Head::empty()));
-                missing.push(stream);
-            }
-        }
-        let found = self.parts.index.heads(self.log, &missing).await?;
-        for (stream, head) in missing.into_iter().zip(found) {
-            let Some(head) = head else { continue };
-            if head.position > self.state.head {
-                // Somebody else appended: nothing may be decided on such a view.
-                return Err(journal::Error::Conflict { log: self.log, head: head.position }.into());
-            }
-            heads.insert(stream, head);
-        }
-        Ok(heads)
-    }
-
-    /// Decides as many deliveries as fit a batch. Gives the decisions and the offset after the last one decided.
-    async fn decide(
-        &mut self,
-        deliveries: &[Delivery],
-        heads: &HashMap<StreamId, Arc<Head>>,
-        now: Micros,
-    ) -> Result<(Decisions, u64), Error> {
-        let mut consumed = self.state.consumed;
-        let limits = self.parts.limits;
-        let at = (self.state.head, self.state.head_hash);
-        let mut decider = BatchDecider::new(self.log, at, now, limits.command_bytes_max, &mut self.sight);
-        let commands = deliveries.iter().filter_map(|delivery| delivery.command.as_deref().ok());
-        decider
-            .foresee(commands.filter_map(|accepted| Some((accepted, heads.get(&accepted.envelope.stream)?))))
-            .await?;
-        for delivery in deliveries {
-            if let Ok(accepted) = &delivery.command {
-                let stream = accepted.envelope.stream;
-                let Some(head) = heads.get(&stream) else { continue };
-                decider.at(delivery.offset, delivery.redriven);
-                let displaced = displaced(&*self.parts.index, stream, head, accepted.envelope.command_id).await?;
-                decider.command(accepted, head, displaced).await?;
-            }
-            consumed = delivery.offset + 1;
-            if decider.bytes() >= limits.batch_bytes_max {
-                break;
-            }
-        }
-        Ok((decider.finish(), consumed))
-    }
-
-    /// Dead-letters deliveries that must not be decided.
-    fn condemn(&mut self, deliveries: &[Delivery], cause: &str, now: Micros) -> (Decisions, u64) {
-        let at = (self.state.head, self.state.head_hash);
-        let mut decider = BatchDecider::new(self.log, at, now, 0, &mut self.sight);
-        for delivery in deliveries {
-            if let Ok(accepted) = &delivery.command {
-                decider.at(delivery.offset, delivery.redriven);
-                decider.poisonous(accepted, cause);
-            }
-        }
-        let consumed = deliveries.last().map_or(self.state.consumed, |delivery| delivery.offset + 1);
-        (decider.finish(), consumed)
-    }
-}
-
-/// The point read that only streams with many commands pay.
-async fn displaced(
-    index: &dyn Index,
-    stream: StreamId,
-    head: &Head,
-    command_id: uuid::Uuid,
-) -> Result<Option<Known>, crate::ports::index::Error> {
-    if !head.displaced {
-        return Ok(None);
-    }
-    index.known(stream, command_id).await
 }

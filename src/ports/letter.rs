@@ -29,6 +29,8 @@ pub struct DeadLetter {
     /// The topic's name in every fleet, without the prefix that a fleet may put before it.
     pub topic: String,
     pub partition: u16,
+    /// Of a command that came by no topic, but from within the process that owns its log: the next offset that the log
+    /// was to consume.
     pub offset: u64,
     pub command_id: Option<Uuid>,
     pub stream: Option<StreamId>,

@@ -4,6 +4,8 @@ pub mod catalog;
 pub mod cluster;
 pub mod demo;
 pub mod inspect;
+#[cfg(test)]
+mod lane_tests;
 pub mod links;
 pub mod migrate;
 pub mod node;

@@ -73,6 +73,7 @@ impl Node {
                 let leases = leases.clone();
                 move |stream, event| leases.notice(stream, event)
             }),
+            watcher: None,
             owned: owned.clone(),
             partitions: embedded.partitions.into(),
             limits: settings.limits(),

@@ -30,6 +30,7 @@ impl Settings {
             command_bytes_max: self.command_bytes_max,
             pinned_heads_max: self.pinned_heads_max,
             reaction_page_max: self.reaction_page_max,
+            lane_commands_max: self.lane_commands_max,
         }
     }
 

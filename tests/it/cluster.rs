@@ -5,6 +5,7 @@
 //! and takes them away when it ends. `AGENTVERSE_TEST_NAME` goes before their names.
 
 pub mod fleet;
+mod lane;
 mod role;
 mod servers;
 

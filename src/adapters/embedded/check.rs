@@ -150,7 +150,7 @@ impl LogCheck {
                 continue;
             }
             // Every stream that it ever depended on has an edge row; those that it depends on now are present.
-            let now = folded.state.depends_on(stream);
+            let now = folded.state.sources(self.log, stream);
             for from in &folded.ever_depended_on {
                 report.rows_compared += 1;
                 let present = embedded.store.edges.get(&edge_key(from, stream)).ok().flatten().map(|edge| edge.present);

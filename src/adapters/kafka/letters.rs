@@ -39,7 +39,8 @@ const LETTER: &str = "ce_letter";
 
 /// Writes a letter. Returns once it is acknowledged.
 pub async fn bury(shared: &Shared, letter: &DeadLetter) -> Result<(), Error> {
-    let id = place(letter);
+    // Commands that came by no topic share a place.
+    let id = format!("{}/{}", place(letter), letter.command_id.unwrap_or_default());
     let mut headers = Writer::new(16 + letter.headers.len());
     headers.text("ce_specversion", "1.0");
     headers.text("ce_id", &Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()).to_string());

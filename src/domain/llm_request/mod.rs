@@ -214,6 +214,11 @@ impl Decider for LlmRequest {
         view::depends_on(state, stream)
     }
 
+    /// A request that is running is open until its deadline: whoever claims its log carries it out, or expires it.
+    fn open_until(state: &State) -> Option<Micros> {
+        state.is_running().then_some(state.request.deadline_at)
+    }
+
     /// The workers watch the events; nothing else follows from them.
     fn may_react(_event: &Event) -> bool {
         false

@@ -38,6 +38,7 @@ struct Noted {
 }
 
 /// How a batch is to be taken.
+#[derive(Default)]
 pub(super) struct Try {
     /// Why its only command is not to be decided.
     pub condemned: Option<String>,
@@ -61,6 +62,11 @@ impl Attempts {
         if self.alone > 0 { 1 } else { records_max }
     }
 
+    /// Whether an end of the process is held against what is decided now.
+    pub fn are_noted(&self) -> bool {
+        self.noted.is_some() || self.alone > 0
+    }
+
     /// A batch was appended: nobody died of it.
     pub fn passed(&mut self) {
         self.first = false;
@@ -80,7 +86,7 @@ impl Processor<'_> {
     /// Notes that a try of these commands begins, where tries are noted. Leaves one of them where it is to be alone.
     pub(super) async fn begin(&mut self, deliveries: &mut Vec<Delivery>) -> Try {
         if !self.attempts.first && self.attempts.alone == 0 {
-            return Try { condemned: None, _turn: None };
+            return Try::default();
         }
         let (log, offset, assignment) = (self.log, self.state.consumed, &*self.parts.assignment);
         let before = assignment.tried(log, offset).await;

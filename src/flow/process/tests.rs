@@ -1,17 +1,24 @@
-//! Commands that end the process, with a process that can be ended: its task, cut off where the killer is met.
+//! The world of a processor, in memory; and commands that end the process, with a process that can be ended: its task, cut
+//! off where the killer is met.
+
+mod lane;
 
 use super::*;
-use crate::domain::record::CHAIN_START;
+use crate::domain::Micros;
+use crate::domain::record::{CHAIN_START, Record};
 use crate::ports::conformance::{command, stream};
+use crate::ports::index::Known;
 use crate::ports::index::{self, IndexRows, OutcomeRef};
 use crate::ports::journal::{Batch, Recorded};
 use crate::ports::outcome::Word;
-use crate::ports::topic::{self, Accepted, Buried, Held, Lane, RedriveError, Redriven};
+use crate::ports::topic::{
+    self, Accepted, Buried, DeadLetter, Delivery, Held, Lane as Sender, Place, RedriveError, Redriven,
+};
 use async_trait::async_trait;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use uuid::Uuid;
 
 const BATCH: usize = 8;
@@ -33,6 +40,16 @@ struct World {
     refusals: Mutex<u32>,
     /// Commands that the index knows.
     known: Mutex<HashSet<Uuid>>,
+    /// The log, and what is derived from it.
+    log: Mutex<Vec<Recorded>>,
+    heads: Mutex<HashMap<StreamId, Arc<Head>>>,
+    /// Whoever has it keeps appends from ending, or polls from finding anything.
+    appends: RwLock<()>,
+    polls: RwLock<()>,
+    /// Told when an append begins.
+    appending: Notify,
+    /// The commands of each append.
+    batches: Mutex<Vec<Vec<Uuid>>>,
 }
 
 #[async_trait]
@@ -58,9 +75,12 @@ impl Index for World {
             std::future::pending::<()>().await;
         }
         let head = Arc::new(Head { displaced: true, ..Head::empty() });
-        Ok(vec![Some(head).filter(|_| !self.known.lock().is_empty()); streams.len()])
+        let unknown = Some(head).filter(|_| !self.known.lock().is_empty());
+        let heads = self.heads.lock();
+        Ok(streams.iter().map(|stream| heads.get(stream).cloned().or_else(|| unknown.clone())).collect())
     }
-    async fn apply(&self, _: LogId, _: IndexRows, _: u64) -> Result<(), index::Error> {
+    async fn apply(&self, _: LogId, rows: IndexRows, _: u64) -> Result<(), index::Error> {
+        self.heads.lock().extend(rows.heads);
         Ok(())
     }
     async fn applied_to(&self, _: LogId) -> Result<u64, index::Error> {
@@ -98,7 +118,19 @@ impl Journal for World {
                 return Err(journal::Error::Unavailable("not now".into()));
             }
         }
+        self.appending.notify_one();
+        let _allowed = self.appends.read().await;
         let mut state = self.state.lock();
+        if batch.epoch != state.epoch {
+            return Err(journal::Error::Fenced { log: batch.log, epoch: state.epoch });
+        }
+        let records = batch.records.iter().map(|(bytes, hash)| {
+            let record = Record::decode(bytes).expect("it was encoded");
+            Recorded { record, hash: *hash, decided: None }
+        });
+        let records: Vec<_> = records.collect();
+        self.batches.lock().push(records.iter().map(|recorded| recorded.record.envelope.command_id).collect());
+        self.log.lock().extend(records);
         let taken = &self.commands[state.consumed as usize..batch.consumed as usize];
         self.decided.lock().extend(taken.iter().map(|accepted| accepted.envelope.stream));
         let recorded = taken.iter().filter(|accepted| Some(accepted.envelope.stream) != self.killer);
@@ -110,8 +142,8 @@ impl Journal for World {
         }
         Ok(())
     }
-    async fn read(&self, _: LogId, _: u64, _: usize) -> Result<Vec<Recorded>, journal::Error> {
-        Ok(Vec::new())
+    async fn read(&self, _: LogId, from: u64, records_max: usize) -> Result<Vec<Recorded>, journal::Error> {
+        Ok(self.log.lock().iter().skip(from as usize - 1).take(records_max).cloned().collect())
     }
     async fn state(&self, _: LogId) -> Result<LogState, journal::Error> {
         Ok(self.state.lock().clone())
@@ -120,10 +152,11 @@ impl Journal for World {
 
 #[async_trait]
 impl Topics for World {
-    async fn produce(&self, _: Vec<Arc<Accepted>>, _: Lane) -> Result<(), topic::Error> {
+    async fn produce(&self, _: Vec<Arc<Accepted>>, _: Sender) -> Result<(), topic::Error> {
         Ok(())
     }
     async fn poll(&self, _: LogId, from: u64, records_max: usize) -> Result<Vec<Delivery>, topic::Error> {
+        let _allowed = self.polls.read().await;
         let left = (from..).zip(&self.commands[from as usize..]).take(records_max);
         let found: Vec<_> =
             left.map(|(offset, command)| Delivery { offset, command: Ok(command.clone()), redriven: 0 }).collect();
@@ -192,31 +225,42 @@ impl World {
             done: Notify::new(),
             refusals: Mutex::default(),
             known: Mutex::default(),
+            log: Mutex::default(),
+            heads: Mutex::default(),
+            appends: RwLock::default(),
+            polls: RwLock::default(),
+            appending: Notify::new(),
+            batches: Mutex::default(),
         })
+    }
+
+    fn parts(self: &Arc<Self>) -> Parts {
+        Parts {
+            journal: self.clone(),
+            topics: self.clone(),
+            index: self.clone(),
+            clock: Arc::new(Still),
+            outcomes: self.clone(),
+            assignment: self.clone(),
+            notice: Arc::new(|_, _| {}),
+            watcher: None,
+            owned: Arc::default(),
+            partitions: 1.into(),
+            limits: Limits {
+                batch_records_max: BATCH,
+                batch_bytes_max: 1 << 20,
+                command_bytes_max: 1 << 20,
+                pinned_heads_max: 1_000,
+                lane_commands_max: 100,
+                reaction_page_max: 10,
+            },
+        }
     }
 
     /// Runs processes, each until it is ended by the killer, until everything is consumed. Gives how many were ended.
     async fn live(self: &Arc<Self>) -> usize {
         for ended in 0..20 {
-            let parts = Parts {
-                journal: self.clone(),
-                topics: self.clone(),
-                index: self.clone(),
-                clock: Arc::new(Still),
-                outcomes: self.clone(),
-                assignment: self.clone(),
-                notice: Arc::new(|_, _| {}),
-                owned: Arc::default(),
-                partitions: 1.into(),
-                limits: Limits {
-                    batch_records_max: BATCH,
-                    batch_bytes_max: 1 << 20,
-                    command_bytes_max: 1 << 20,
-                    pinned_heads_max: 1_000,
-                    reaction_page_max: 10,
-                },
-            };
-            let process = tokio::spawn(run(stream(0).log(1), parts, CancellationToken::new()));
+            let process = tokio::spawn(run(stream(0).log(1), self.parts(), CancellationToken::new()));
             let done = tokio::time::timeout(Duration::from_secs(60), async {
                 tokio::select! {
                     () = self.done.notified() => true,

@@ -109,7 +109,7 @@ async fn compare_streams(fleet: &Links, log: LogId, audit: &LogAudit, report: &m
             }
         }
         let folded = page.iter().filter_map(|stream| Some((*stream, audit.streams.get(stream)?)));
-        let compared = futures::stream::iter(folded).map(|(stream, folded)| compare_rows(fleet, stream, folded));
+        let compared = futures::stream::iter(folded).map(|(stream, folded)| compare_rows(fleet, log, stream, folded));
         let mut compared = compared.buffer_unordered(UNDER_WAY);
         while let Some((rows, problems)) = compared.try_next().await? {
             report.rows_compared += rows;
@@ -120,7 +120,12 @@ async fn compare_streams(fleet: &Links, log: LogId, audit: &LogAudit, report: &m
 }
 
 /// Compares one stream's view row and edges. Gives how many these are, and what is wrong with them.
-async fn compare_rows(fleet: &Links, stream: StreamId, folded: &Folded) -> Result<(u64, Vec<String>), String> {
+async fn compare_rows(
+    fleet: &Links,
+    log: LogId,
+    stream: StreamId,
+    folded: &Folded,
+) -> Result<(u64, Vec<String>), String> {
     let mut problems = Vec::new();
     let row = fleet.views.get(stream).await.map_err(|error| error.to_string())?;
     match row {
@@ -132,7 +137,7 @@ async fn compare_rows(fleet: &Links, stream: StreamId, folded: &Folded) -> Resul
         )),
         None => problems.push(format!("view row of {stream}: missing")),
     }
-    let now = folded.state.depends_on(&stream);
+    let now = folded.state.sources(log, &stream);
     for from in &folded.ever_depended_on {
         let (present, due) = (has_edge(fleet, *from, stream).await?, now.contains(from));
         if present != due {

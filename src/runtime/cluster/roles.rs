@@ -78,6 +78,7 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
         outcomes: links.outcomes.clone(),
         assignment: later.clone(),
         notice: Arc::new(move |stream, event| leases.notice(stream, event)),
+        watcher: None,
         owned: owned.clone(),
         partitions,
         limits: settings.cluster_limits(),

@@ -68,6 +68,8 @@ impl Turns for PerLog {
                     // Its claim still stands; the next owner's shuts out whatever it has under way.
                     tracing::warn!(%log, "what was under way did not end in time and was cut off");
                     task.abort();
+                    // Whoever watches the log hears that this claim ended before it hears of another one.
+                    let _ = task.await;
                 }
             }
         });

@@ -21,6 +21,7 @@ settings! {
     row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
     outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
     pinned_heads_max: usize = 50_000, Numbers(1_000, 10_000_000), "heads", "Per log: heads whose index rows are not acknowledged; above it the log pauses.";
+    lane_commands_max: usize = 1_000, Numbers(1, 100_000), "commands", "Per log: commands from within the process that owns it that may wait to be decided; above it they wait outside.";
     reaction_page_max: usize = 500, Numbers(1, 10_000), "commands", "Most follow-up commands of one record; more go in further pages.";
     http_body_bytes_max: usize = 8 * MIB as usize, Numbers(KIB, 256 * MIB), "bytes", "Largest request body.";
     http_body_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest time for a request's body to come in.";

@@ -196,6 +196,7 @@ fn a_process_that_dies() {
             outcomes: Arc::new(Silent),
             assignment: open.assignment().unwrap(),
             notice: Arc::new(|_, _| {}),
+            watcher: None,
             owned: Arc::default(),
             partitions: partitions().into(),
             limits: Limits { batch_records_max: 100, ..Settings::default().limits() },
