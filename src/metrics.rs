@@ -33,7 +33,7 @@ pub struct Declared {
 }
 
 /// The stages that a name may begin with, after `agentverse_`.
-pub const STAGES: &[&str] = &["receive", "decide", "append", "derive", "project", "react", "http", "folder"];
+pub const STAGES: &[&str] = &["receive", "decide", "append", "derive", "project", "react", "request", "http", "folder"];
 
 /// The names that the product promised, and that follow no other rule.
 pub const PROMISED: &[&str] = &[
@@ -104,6 +104,29 @@ metrics! {
     Counter "agentverse_react_stops_total" Count
         "Reactions not sent because the chain of causes reached its hop limit." { react_stops }
 
+    Gauge "agentverse_request_waiting_requests" Count "LLM requests that wait for their turn, by priority." {
+        request_waiting_interactive ("priority" = "interactive"), request_waiting_normal ("priority" = "normal"),
+        request_waiting_batch ("priority" = "batch")
+    }
+    Gauge "agentverse_request_spilled_requests" Count
+        "LLM requests that stay on their logs because the queue has no room." { request_spilled }
+    Histogram "agentverse_request_wait_seconds" Seconds
+        "From a request's arrival to its turn, each time that it has one." { request_wait }
+    Counter "agentverse_request_calls_total" Count "Calls to LLM providers, by what they came to." {
+        request_calls_answered ("outcome" = "answered"), request_calls_failed ("outcome" = "failed"),
+        request_calls_limited ("outcome" = "rate_limited"), request_calls_dropped ("outcome" = "dropped"),
+        request_calls_unsent ("outcome" = "unsent")
+    }
+    Histogram "agentverse_request_call_seconds" Seconds "One call to an LLM provider." { request_call }
+    Gauge "agentverse_request_open_calls" Count "Calls to LLM providers under way." { request_open_calls }
+    Counter "agentverse_request_endings_total" Count "LLM requests that ended without an answer, by how." {
+        request_failed ("status" = "failed"), request_expired ("status" = "expired"),
+        request_cancelled ("status" = "cancelled")
+    }
+    Counter "agentverse_request_lost_records_total" Count
+        "Calls of which neither the log nor the topics took the record: they may be made again." { request_lost_records }
+    Gauge "agentverse_request_open_breakers" Count "Models whose breakers are not closed." { request_open_breakers }
+
     Counter "agentverse_http_requests_total" Count "Requests answered, by method, route and status." {}
     Histogram "agentverse_http_request_seconds" Seconds "From the head of a request to its answer, by route." {}
     Gauge "agentverse_http_open_requests" Count "Requests being answered." { http_open }
@@ -114,13 +137,13 @@ metrics! {
     Histogram "agentverse_folder_checkpoint_seconds" Seconds "One checkpoint of what is derived." { folder_checkpoint }
 
     Histogram "agentverse_agent_response_time" Seconds
-        "Response time of an agent's model requests. Without observations until LLM workers run." { agent_response_time }
+        "Response time of an agent's model requests." { agent_response_time }
     Gauge "agentverse_mcp_connection_status" Count
         "MCP servers by the health last reported. NaN while nothing probes them." {
         mcp_active ("health" = "active"), mcp_degraded ("health" = "degraded"), mcp_offline ("health" = "offline")
     }
     Histogram "agentverse_llm_token_usage" Count
-        "Tokens per model request, as gen_ai.client.token.usage. Without observations until LLM workers run." {
+        "Tokens per model request, as gen_ai.client.token.usage." {
         llm_input_tokens ("gen_ai_token_type" = "input"), llm_output_tokens ("gen_ai_token_type" = "output")
     }
     Gauge "agentverse_coupling_success_rate" Count

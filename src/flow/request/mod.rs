@@ -1,6 +1,14 @@
 //! Requests to the outside: LLM and MCP calls, carried out within their limits.
 
+pub mod backoff;
+pub mod breaker;
+pub mod bulkhead;
+pub mod catalog;
+pub mod engine;
 pub mod limiter;
 pub mod open;
 pub mod owners;
+pub mod queue;
 pub mod resolve;
+pub mod seam;
+pub mod stats;

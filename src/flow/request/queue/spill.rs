@@ -1,0 +1,86 @@
+//! What stays on its log because the queue has no room: ids alone, until there is some.
+//!
+//! Tenants take turns in coming back, each with its nearest deadline first.
+
+use super::{CLASSES, class_of};
+use crate::domain::llm_request::Priority;
+use crate::domain::{LogId, Micros, Partitions, StreamId, TenantId};
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One request that stayed on its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub stream: StreamId,
+    pub priority: Priority,
+    pub deadline_at: Micros,
+    /// The stream's last record that is known: an older head of it is not to be trusted.
+    pub position: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Spill {
+    left: HashMap<StreamId, Left>,
+    classes: [BTreeMap<TenantId, BTreeSet<(Micros, StreamId)>>; CLASSES],
+    deadlines: BTreeSet<(Micros, StreamId)>,
+    /// The tenant that came back last, by class.
+    last: [Option<TenantId>; CLASSES],
+}
+
+impl Spill {
+    pub fn insert(&mut self, left: Left) {
+        self.remove(&left.stream);
+        let tenants = &mut self.classes[class_of(left.priority)];
+        tenants.entry(left.stream.tenant).or_default().insert((left.deadline_at, left.stream));
+        self.deadlines.insert((left.deadline_at, left.stream));
+        self.left.insert(left.stream, left);
+    }
+
+    pub fn remove(&mut self, stream: &StreamId) -> Option<Left> {
+        let left = self.left.remove(stream)?;
+        self.deadlines.remove(&(left.deadline_at, *stream));
+        let tenants = &mut self.classes[class_of(left.priority)];
+        if let Some(own) = tenants.get_mut(&stream.tenant) {
+            own.remove(&(left.deadline_at, *stream));
+            if own.is_empty() {
+                tenants.remove(&stream.tenant);
+            }
+        }
+        Some(left)
+    }
+
+    /// Takes the next one of a class.
+    pub fn take(&mut self, priority: Priority) -> Option<Left> {
+        let class = class_of(priority);
+        let tenants = &self.classes[class];
+        let after = self.last[class].and_then(|last| {
+            use std::ops::Bound::{Excluded, Unbounded};
+            tenants.range((Excluded(last), Unbounded)).next()
+        });
+        let (tenant, own) = after.or_else(|| tenants.first_key_value())?;
+        let (_, stream) = *own.first()?;
+        self.last[class] = Some(*tenant);
+        self.remove(&stream)
+    }
+
+    /// Takes out those whose deadline has passed, at most so many.
+    pub fn expired(&mut self, now: Micros, left_max: usize) -> Vec<Left> {
+        let due: Vec<_> = self.deadlines.iter().take_while(|due| due.0 <= now).take(left_max).copied().collect();
+        due.into_iter().filter_map(|(_, stream)| self.remove(&stream)).collect()
+    }
+
+    /// Forgets those of a log that is not this process's any more.
+    pub fn release(&mut self, log: LogId, partitions: Partitions) {
+        let gone: Vec<_> = self.left.keys().filter(|stream| stream.log(partitions) == log).copied().collect();
+        gone.iter().for_each(|stream| drop(self.remove(stream)));
+    }
+
+    pub fn len(&self) -> usize {
+        self.left.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.left.is_empty()
+    }
+}
