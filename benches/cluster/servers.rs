@@ -25,6 +25,7 @@ impl Servers {
             login: None,
             tls_ca_file: None,
             request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(90),
         };
         let store = Arc::new(Store::connect(&config).await.unwrap_or_else(fail("the database")));
         migrate::apply(&store, &config, &[], "bench", 0).await.unwrap_or_else(fail("the tables"));

@@ -37,8 +37,8 @@ pub fn run(args: Args) -> Result<Exit, Error> {
             let links = Links::open(&settings).await.map_err(Error::unreached)?;
             links.check(&settings, args.deep).await.map_err(Error::failed)
         })?;
-        let damaged =
-            "The fleet is damaged, or something is still under way in it; the first problems are named above.";
+        let damaged = "The fleet is damaged, or something is still under way in it; the first problems are named above. View rows that \
+             are missing or older may only be late: let `agentverse project` work through the topics, and check again.";
         return show(&args, &report, &report.problems, damaged);
     }
     let config = folder_config(&settings);

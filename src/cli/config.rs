@@ -20,17 +20,12 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Puts defaults, file, environment and `--set` together; warns of variables that look like settings and are none.
+    /// Puts defaults, file, environment and `--set` together.
     ///
     /// # Errors
     /// When one of them says something that cannot be.
     pub fn load(&self) -> Result<Loaded, settings::Error> {
-        let loaded = Loaded::load(self.config.as_deref(), |name| std::env::var(name).ok(), &self.set)?;
-        let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for sentence in settings::strangers(variables) {
-            eprintln!("warning: {sentence}");
-        }
-        Ok(loaded)
+        Loaded::load(self.config.as_deref(), |name| std::env::var(name).ok(), &self.set)
     }
 }
 

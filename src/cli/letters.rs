@@ -70,7 +70,12 @@ struct Redrive {
 pub fn run(args: Args) -> Result<Exit, Error> {
     match args.action {
         Action::List { range, cursor, remote } => {
-            let tenant = Some(remote.tenant()?);
+            let tenant = remote.tenant.ok_or_else(|| {
+                let message = "name the tenant with --tenant UUID or AGENTVERSE_TENANT; what came by Kafka and could not be \
+                               read belongs to none and is listed with --tenant shared";
+                Error::Usage(message.into())
+            })?;
+            let tenant = Some(tenant);
             let listing = Listing { remote: &remote, target: TARGET, tenant, range, cursor, table: rows };
             let shown = block_on(pages::show(&mut std::io::stdout().lock(), listing))?;
             if shown == 0 && tenant != Some(Uuid::nil()) && remote.output == Format::Table {

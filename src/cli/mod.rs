@@ -31,6 +31,7 @@ mod stub;
 mod topics;
 pub mod url;
 
+use crate::runtime::settings;
 use clap::{Parser, Subcommand};
 use exit::{Error, Exit};
 use std::time::Duration;
@@ -145,6 +146,11 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 
 /// Runs the command, tells on standard error what went wrong, and returns the code to leave with.
 pub fn run(cli: Cli) -> Exit {
+    // A name that is misspelt leaves its value where nobody finds it.
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for sentence in settings::strangers(variables) {
+        eprintln!("warning: {sentence}");
+    }
     let result = match cli.command {
         Command::Dev(args) => dev::run(args),
         Command::Process(args) => role::own(role::Owner::Process, args),

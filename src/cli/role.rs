@@ -92,7 +92,17 @@ pub fn users(args: Args) -> Result<Exit, Error> {
 async fn open(settings: &Settings, stop: &CancellationToken) -> Result<Option<Links>, Error> {
     tokio::select! {
         () = stop.cancelled() => Ok(None),
-        links = Links::open(settings) => links.map(Some).map_err(|error| Error::failed(error.to_string())),
+        links = Links::open(settings) => links.map(Some).map_err(|error| Error::failed(format!("{error}{}", hint(settings)))),
+    }
+}
+
+/// What may be wrong where nobody said which servers are meant.
+fn hint(settings: &Settings) -> &'static str {
+    let default = Settings::default();
+    if (&settings.kafka_brokers, &settings.scylla_nodes) == (&default.kafka_brokers, &default.scylla_nodes) {
+        "; kafka_brokers and scylla_nodes are at their defaults: name the servers in a settings file, with --config FILE"
+    } else {
+        ""
     }
 }
 

@@ -179,6 +179,7 @@ impl Done {
                 "keyspace_made": tables.applied.keyspace_made,
                 "migrations": tables.applied.migrations,
                 "version": migrate::VERSION,
+                "copies_differing": tables.applied.copies,
             })
         });
         let registry = self
@@ -219,12 +220,17 @@ impl Done {
 fn tables_line(tables: &Tables) -> String {
     let keyspace = &tables.keyspace;
     let made = if tables.applied.keyspace_made { "was made" } else { "was there" };
-    match tables.applied.migrations.as_slice() {
-        [] => format!("Keyspace {keyspace} {made} and is at version {}; no migration was needed.", migrate::VERSION),
-        names => {
-            format!("Keyspace {keyspace} {made} and is at version {}; applied {}.", migrate::VERSION, names.join(", "))
-        }
-    }
+    let migrations = match tables.applied.migrations.as_slice() {
+        [] => "no migration was needed".to_owned(),
+        names => format!("applied {}", names.join(", ")),
+    };
+    let copies = tables.applied.copies.map_or_else(String::new, |copies| {
+        format!(
+            " It keeps {copies} of every row, not scylla_replication of them: that is changed with ALTER KEYSPACE and a \
+             repair, or the setting."
+        )
+    });
+    format!("Keyspace {keyspace} {made} and is at version {}; {migrations}.{copies}", migrate::VERSION)
 }
 
 fn outcome_word(outcome: &Outcome) -> &'static str {

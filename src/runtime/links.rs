@@ -66,6 +66,9 @@ pub fn codecs() -> Vec<&'static Codec> {
     Aggregate::codecs().chain([outcome_codec()]).collect()
 }
 
+/// How many requests' time opening a session may take.
+const CONNECT_ROUNDS: u64 = 3;
+
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
@@ -89,6 +92,9 @@ fn scylla_from(settings: &Settings, environment: impl Fn(&str) -> Option<String>
         login: login.read(environment)?,
         tls_ca_file: given(&settings.scylla_tls_ca_file).map(PathBuf::from),
         request_timeout: Duration::from_millis(settings.scylla_request_ms_max),
+        connect_timeout: Duration::from_millis(
+            (settings.scylla_request_ms_max * CONNECT_ROUNDS).min(settings.start_ms_max),
+        ),
     })
 }
 

@@ -233,6 +233,8 @@ impl Loaded {
 
     fn read(&mut self, path: &Path) -> Result<(), Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::File { path: path.to_owned(), source })?;
+        // Some editors begin a file with a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
         let mut seen = std::collections::BTreeMap::new();
         for (line, text) in (1..).zip(text.lines().map(str::trim)) {
             if text.is_empty() || text.starts_with('#') {
@@ -249,7 +251,8 @@ impl Loaded {
     }
 
     fn assign(&mut self, text: &str, origin: Origin) -> Result<(), Error> {
-        let (name, value) = text.split_once('=').ok_or_else(|| Error::Form { text: text.to_owned(), origin })?;
+        let parts = text.split_once('=').filter(|(name, _)| !name.trim().is_empty());
+        let (name, value) = parts.ok_or_else(|| Error::Form { text: text.to_owned(), origin })?;
         self.set(name.trim(), value, origin)
     }
 
@@ -334,6 +337,9 @@ mod tests {
             ("partitions = 4\n\npartitions = 4\n", "line 3: partitions is set a second time, after line 1"),
             ("partitions = 0\n", "line 1: partitions = \"0\" (file) is below the lower bound"),
             ("partitions\n", "line 1: file: \"partitions\" is not of the form name=value"),
+            ("= 4\n", "line 1: file: \"= 4\" is not of the form name=value"),
+            ("\u{feff}partitions = 0\n", "line 1: partitions = \"0\" (file) is below the lower bound"),
+            ("AGENTVERSE_PARTITIONS = 4\n", "did you mean partitions?"),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = Loaded::load(Some(&file), nothing, &[]).unwrap_err().to_string();

@@ -6,6 +6,8 @@
 
 use super::session::{Config, Store, words};
 use crate::domain::Micros;
+use scylla::cluster::ClusterState;
+use scylla::cluster::metadata::Strategy;
 use scylla::errors::ExecutionError;
 use scylla::response::query_result::QueryResult;
 
@@ -88,6 +90,8 @@ pub struct Applied {
     pub keyspace_made: bool,
     /// Names, in order.
     pub migrations: Vec<&'static str>,
+    /// Copies that the keyspace keeps in its home, where they are not as many as were asked for.
+    pub copies: Option<usize>,
 }
 
 /// How long a lock lasts that nobody gives back.
@@ -105,7 +109,9 @@ pub async fn apply(
     who: &str,
     now: Micros,
 ) -> Result<Applied, Error> {
-    let mut applied = Applied { keyspace_made: make_keyspace(store, config).await?, ..Applied::default() };
+    let keyspace_made = make_keyspace(store, config).await?;
+    let copies = copies(store, config).filter(|copies| *copies != usize::from(config.replication));
+    let mut applied = Applied { keyspace_made, copies, ..Applied::default() };
     run(
         store,
         "CREATE TABLE IF NOT EXISTS {ks}.schema_version \
@@ -214,8 +220,7 @@ async fn make_keyspace(store: &Store, config: &Config) -> Result<bool, Error> {
         return Ok(false);
     }
     let nodes = cluster.get_nodes_info();
-    let home = config.datacenter.clone().or_else(|| nodes.iter().find_map(|node| node.datacenter.clone()));
-    let home = home.unwrap_or_else(|| "datacenter1".into());
+    let home = home(config, &cluster);
     let scylla = nodes.iter().any(|node| node.sharder().is_some());
     let tablets = if scylla { " AND tablets = {'enabled': false}" } else { "" };
     let copies = config.replication;
@@ -233,6 +238,23 @@ async fn make_keyspace(store: &Store, config: &Config) -> Result<bool, Error> {
     .await?;
     store.session.refresh_metadata().await.map_err(|error| Error::Statement(words(&error)))?;
     Ok(true)
+}
+
+/// Copies of every row in the home datacentre, where the keyspace says so.
+fn copies(store: &Store, config: &Config) -> Option<usize> {
+    let cluster = store.session.get_cluster_state();
+    match &cluster.get_keyspace(&store.keyspace)?.strategy {
+        Strategy::SimpleStrategy { replication_factor } => Some(*replication_factor),
+        Strategy::NetworkTopologyStrategy { datacenter_repfactors } => {
+            datacenter_repfactors.get(&home(config, &cluster)).copied()
+        }
+        _ => None,
+    }
+}
+
+fn home(config: &Config, cluster: &ClusterState) -> String {
+    let first = || cluster.get_nodes_info().iter().find_map(|node| node.datacenter.clone());
+    config.datacenter.clone().or_else(first).unwrap_or_else(|| "datacenter1".into())
 }
 
 async fn lock(store: &Store, who: &str) -> Result<(), Error> {

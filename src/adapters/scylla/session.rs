@@ -31,6 +31,8 @@ pub struct Config {
     /// With it the link is encrypted, and the nodes' certificates must be signed by one of these.
     pub tls_ca_file: Option<PathBuf>,
     pub request_timeout: Duration,
+    /// Longest that opening the session may take: several requests in turn, to every node.
+    pub connect_timeout: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +60,6 @@ pub enum Error {
     Unavailable(String),
 }
 
-/// How many requests' time opening the links may take: several in turn, to every node.
-const CONNECT_ROUNDS: u32 = 3;
-
 /// An open session with the keyspace that it works on.
 pub struct Store {
     pub session: Session,
@@ -86,13 +85,22 @@ impl Store {
             builder = builder.tls_context(Some(tls(file)?));
         }
         // A peer that takes connections and says nothing holds the driver for several of its timeouts.
-        let session = match tokio::time::timeout(config.request_timeout * CONNECT_ROUNDS, builder.build()).await {
+        let session = match tokio::time::timeout(config.connect_timeout, builder.build()).await {
             Ok(session) => session.map_err(|error| refused(config, &error))?,
             Err(_) => return Err(silent(config)),
         };
         check_datacenter(config, &session)?;
         let conditional = conditional(config).into_handle();
         Ok(Self { session, keyspace: config.keyspace.clone(), conditional })
+    }
+
+    /// Whether a node answers at all.
+    ///
+    /// # Errors
+    /// When none does within the time of a request.
+    pub async fn answers(&self) -> Result<(), Error> {
+        let answer = self.session.query_unpaged("SELECT key FROM system.local", ()).await;
+        answer.map(drop).map_err(|error| Error::Unavailable(words(&error)))
     }
 
     /// Prepares a statement that may be repeated. `{ks}` in it stands for the keyspace.
@@ -171,8 +179,7 @@ fn check_datacenter(config: &Config, session: &Session) -> Result<(), Error> {
 }
 
 fn silent(config: &Config) -> Error {
-    let limit = (config.request_timeout * CONNECT_ROUNDS).as_millis();
-    let cause = format!("no session within {limit} ms, {CONNECT_ROUNDS} times scylla_request_ms_max");
+    let cause = format!("no session within {} ms", config.connect_timeout.as_millis());
     Error::Unreachable { nodes: config.nodes.join(","), cause }
 }
 

@@ -57,6 +57,7 @@ pub async fn rig(segment_records: Option<u64>) -> Option<ScyllaRig> {
         login: None,
         tls_ca_file: None,
         request_timeout: Duration::from_secs(30),
+        connect_timeout: Duration::from_secs(90),
     };
     let store = Store::connect(&config).await.expect("connected");
     let folder = tempfile::tempdir().expect("a folder");

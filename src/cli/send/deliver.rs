@@ -65,7 +65,7 @@ impl From<Item> for Verdict {
         };
         let (code, message) = match item.reason {
             Some(reason) => (reason.code, reason.message),
-            None => (item.kind.unwrap_or_default(), item.detail.or(item.title).unwrap_or_default()),
+            None => (code(&item.kind.unwrap_or_default()), item.detail.or(item.title).unwrap_or_default()),
         };
         Self { outcome, id: item.id, code, message }
     }
@@ -143,7 +143,12 @@ fn body(lines: &[Line]) -> Bytes {
 }
 
 fn rejected(problem: &Problem) -> Verdict {
-    Verdict { outcome: Outcome::Rejected, id: None, code: problem.kind.clone(), message: problem.to_string() }
+    Verdict { outcome: Outcome::Rejected, id: None, code: code(&problem.kind), message: problem.to_string() }
+}
+
+/// The code of a problem, which ends its type.
+fn code(kind: &str) -> String {
+    kind.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -159,11 +164,12 @@ mod tests {
     #[test]
     fn an_item_without_a_known_outcome_is_a_rejection_with_its_problem() {
         let item: Item =
-            serde_json::from_str(r#"{"type":"urn:x","title":"Malformed","detail":"no type","status":400}"#).unwrap();
+            serde_json::from_str(r#"{"type":"/problems/x","title":"Malformed","detail":"no type","status":400}"#)
+                .unwrap();
         let verdict = Verdict::from(item);
         assert_eq!(
             (verdict.outcome, verdict.code.as_str(), verdict.message.as_str()),
-            (Outcome::Rejected, "urn:x", "no type")
+            (Outcome::Rejected, "x", "no type")
         );
     }
 

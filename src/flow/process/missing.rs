@@ -111,7 +111,11 @@ pub(super) async fn accepted(loss: &Loss, journal: &dyn Journal) {
     let began = Instant::now();
     while began.elapsed() < LOST_AGAIN {
         tokio::time::sleep(LOST_PAUSE).await;
-        if journal.state(loss.log).await.is_ok_and(|state| state.consumed != loss.consumed) {
+        if let Ok(state) = journal.state(loss.log).await
+            && state.consumed != loss.consumed
+        {
+            let (log, consumed) = (loss.log, state.consumed);
+            tracing::warn!(%log, consumed, before = loss.consumed, "the loss was accepted: the log goes on at another offset");
             break;
         }
     }

@@ -8,6 +8,7 @@ mod loss;
 mod roles;
 mod start;
 mod turns;
+mod watch;
 
 pub use check::Report;
 pub use roles::{Member, Server, process, project, serve};
@@ -22,6 +23,7 @@ use crate::ports::{Beats, Index, Journal, Outcomes, Views, topic};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The servers of a cluster, as this process reaches them.
 pub struct Links {
@@ -34,6 +36,7 @@ pub struct Links {
     link: Link,
     kafka: kafka::Config,
     framing: Arc<Framing>,
+    _watch: AbortOnDropHandle<()>,
 }
 
 impl Links {
@@ -49,7 +52,7 @@ impl Links {
         let store = Arc::new(start::store(settings).await?);
         let framing = Arc::new(start::framing(settings).await?);
         let link = start::link(settings).await?;
-        let (journal, index, views) = open_store(store, settings).await?;
+        let (journal, index, views) = open_store(store.clone(), settings).await?;
         let kafka = kafka::Config {
             link: link.clone(),
             prefix: settings.topic_prefix.clone(),
@@ -63,7 +66,8 @@ impl Links {
         let topics = KafkaTopics::open(kafka.clone(), framing.clone(), journal.clone())?;
         let outcomes = Arc::new(KafkaOutcomes::new(&topics));
         let beats = Arc::new(KafkaBeats::new(&topics)?);
-        Ok(Self { journal, index, views, topics: Arc::new(topics), outcomes, beats, link, kafka, framing })
+        let (topics, _watch) = (Arc::new(topics), watch::watch(store));
+        Ok(Self { journal, index, views, topics, outcomes, beats, link, kafka, framing, _watch })
     }
 
     /// Holds every log, and what is derived from it, against a fold of it. Meant for a fleet at rest.

@@ -13,7 +13,8 @@ const OF_SCRIPTS: [&str; 5] = ["TEST_", "LOCAL_", "CRASH_", "CHAOS_", "REQUIRE_"
 /// The setting whose name is nearest to `name`, where one is near.
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = name.to_lowercase();
-    let near = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.name, &name), setting.name));
+    let name = name.strip_prefix("agentverse_").unwrap_or(&name);
+    let near = SETTINGS.iter().map(|setting| (strsim::jaro_winkler(setting.name, name), setting.name));
     near.filter(|(nearness, _)| *nearness >= NEAR).max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, name)| name)
 }
 

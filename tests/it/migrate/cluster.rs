@@ -144,6 +144,7 @@ impl Drop for Cluster {
             login: None,
             tls_ca_file: None,
             request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(90),
         };
         let Ok(runtime) = tokio::runtime::Runtime::new() else { return };
         runtime.block_on(async {
