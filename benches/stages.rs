@@ -8,6 +8,7 @@ use agentverse::domain::record::{CHAIN_START, Record, chain};
 use agentverse::domain::{Aggregate, StreamId};
 use agentverse::flow::append::append;
 use agentverse::flow::query::{ListQuery, Query, Reach};
+use agentverse::ports::clock::SystemClock;
 use agentverse::ports::index::{Head, IndexRows};
 use agentverse::ports::topic::{Accepted, Lane};
 use agentverse::ports::views::{RowData, ViewRow};
@@ -190,6 +191,8 @@ fn views(criterion: &mut Criterion) {
         folder.embedded.index.clone(),
         folder.embedded.topics.clone(),
         folder.embedded.journal.clone(),
+        folder.embedded.usage.clone(),
+        Arc::new(SystemClock),
     );
     let ask = ListQuery {
         aggregate: Aggregate::Agent,

@@ -25,7 +25,8 @@
 //! 4. **Deciding is deterministic.** `decide` and `evolve` see only their arguments; ids and times come from the record.
 //!    Chains of reactions end. (`domain::*::tests`, `tests/it/tidy.rs`)
 //! 5. **What is derived converges.** Rows are absolute: applied twice or late, or folded from the log instead of taken
-//!    from memory, they are the same bytes. (`ports::conformance::{index, views}`, `tests/it/flow.rs`, `check --deep`)
+//!    from memory, they are the same bytes. (`ports::conformance::{index, views, usage}`, `tests/it/flow.rs`,
+//!    `check --deep`)
 //! 6. **History is tamper-evident.** `hash = blake3(hash before ‖ canonical bytes)`. (`domain::record`,
 //!    `adapters::embedded::check`)
 //! 7. **Limits hold globally.** Belongs to the workers of LLM and MCP requests, which are not here yet.

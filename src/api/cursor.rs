@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 const CHECKSUM_BYTES: usize = 8;
 
-/// Writes a place of at most 64 bytes as a cursor of the query that `parts` spell out.
+/// Writes a place as a cursor of the query that `parts` spell out.
 pub fn encode(parts: &[&str], place: &[u8]) -> String {
     let checksum = checksum(parts, place);
     URL_SAFE_NO_PAD.encode([&checksum, place].concat())
@@ -20,16 +20,24 @@ pub fn encode(parts: &[&str], place: &[u8]) -> String {
 /// # Errors
 /// When the cursor is not one of this query's.
 pub fn decode<const N: usize>(parts: &[&str], cursor: &str) -> Result<[u8; N], Problem> {
+    <[u8; N]>::try_from(decode_bytes(parts, cursor)?).map_err(|_| foreign())
+}
+
+/// Reads back a place of any length.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_bytes(parts: &[&str], cursor: &str) -> Result<Vec<u8>, Problem> {
     let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| {
         let (check, place) = bytes.split_first_chunk::<CHECKSUM_BYTES>()?;
-        let place = <[u8; N]>::try_from(place).ok()?;
-        (*check == checksum(parts, &place)).then_some(place)
+        (*check == checksum(parts, place)).then(|| place.to_vec())
     });
-    place.ok_or_else(|| {
-        let detail =
-            "use next_cursor as it was given, with the same path, tenant and filters; or start without a cursor";
-        Problem::new(&INVALID_CURSOR, detail)
-    })
+    place.ok_or_else(foreign)
+}
+
+fn foreign() -> Problem {
+    let detail = "use next_cursor as it was given, with the same path, tenant and filters; or start without a cursor";
+    Problem::new(&INVALID_CURSOR, detail)
 }
 
 fn checksum(parts: &[&str], place: &[u8]) -> [u8; CHECKSUM_BYTES] {

@@ -25,6 +25,7 @@ mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use problem::Problem;
 pub use server::{serve, serve_operator};

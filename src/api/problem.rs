@@ -1,7 +1,7 @@
 //! Errors of the HTTP surface: problem+json (RFC 9457) with a stable `type` and a sentence that says what to do.
 
 use crate::flow::{query, receive};
-use crate::ports::{index, journal, topic, views};
+use crate::ports::{index, journal, topic, usage, views};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -162,6 +162,7 @@ impl From<query::Error> for Problem {
             }
             Error::Damaged { .. } => true,
             Error::Views(error) => matches!(error, views::Error::Damaged(_)),
+            Error::Usage(error) => matches!(error, usage::Error::Damaged(_)),
             Error::Index(error) => matches!(error, index::Error::Damaged(_)),
             Error::Journal(error) => matches!(error, journal::Error::Damaged { .. }),
             Error::Topics(_) => false,

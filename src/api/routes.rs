@@ -4,6 +4,7 @@ use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
 use super::{
     Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes, resources,
+    usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -29,6 +30,7 @@ pub enum Endpoint {
     Explain,
     Heartbeat,
     Outcome,
+    Usage,
     DeadLetters,
     DeadLetter,
     Redrive,
@@ -107,6 +109,7 @@ pub fn table() -> Vec<Route> {
     let mut add = |method, path: String, endpoint| routes.push(Route { method, path, endpoint });
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
+    add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
     add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
     add(Method::Get, "/v1/dead-letters/{id}".into(), Endpoint::DeadLetter);
     add(Method::Post, "/v1/dead-letters/{id}/redrive".into(), Endpoint::Redrive);
@@ -200,6 +203,7 @@ async fn serve(
         Endpoint::Explain => resources::explain(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
+        Endpoint::Usage => usage::list(services, loopback, request).await,
         Endpoint::DeadLetters => letters::list(services, loopback, request).await,
         Endpoint::DeadLetter => letters::get(services, loopback, request).await,
         Endpoint::Redrive => letters::redrive(services, loopback, request).await,

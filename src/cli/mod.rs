@@ -1,8 +1,8 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `get`, `list`, `history`, `explain`, `dead-letters` and `load` are clients: they speak HTTP to a running system and know
-//! nothing else about it. What they print is a table for people, or JSON with `--output json`; what a script needs to
-//! know is in the exit code ([`exit::Exit`]).
+//! `send`, `get`, `list`, `history`, `explain`, `usage`, `dead-letters` and `load` are clients: they speak HTTP to a
+//! running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
+//! what a script needs to know is in the exit code ([`exit::Exit`]).
 
 mod catalog;
 pub mod check;
@@ -30,6 +30,7 @@ mod send;
 mod stub;
 mod topics;
 pub mod url;
+mod usage;
 
 use crate::runtime::settings;
 use clap::{Parser, Subcommand};
@@ -76,6 +77,9 @@ enum Command {
     /// Show why a coupling was established or refused
     #[command(after_help = exit::EXIT_CODES)]
     Explain(explain::Args),
+    /// Show what requests to LLMs came to and cost, window by window
+    #[command(after_help = exit::EXIT_CODES)]
+    Usage(usage::Args),
     /// Show the commands that ended without being decided, and send them again
     #[command(after_help = exit::EXIT_CODES)]
     DeadLetters(letters::Args),
@@ -163,6 +167,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::List(args) => list::run(args),
         Command::History(args) => history::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Usage(args) => usage::run(args),
         Command::DeadLetters(args) => letters::run(args),
         Command::Load(args) => load::run(args),
         Command::FakeProvider(args) => fake_provider::run(args),

@@ -18,6 +18,7 @@ pub mod personal;
 pub mod record;
 #[cfg(test)]
 pub mod spec;
+pub mod usage;
 pub mod wire;
 
 mod aggregates;

@@ -2,7 +2,11 @@
 //!
 //! A row is the state after the stream's last event. Where the event comes with the head that its processor made, the
 //! row is that head's state; where it comes from the log, the row before it is read and the event is folded onto it. Both
-//! give the same bytes.
+//! give the same bytes. What request logs cost is counted on the way, see [`usage`].
+
+mod usage;
+#[cfg(test)]
+mod usage_tests;
 
 use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, LogId, StreamId};
@@ -11,18 +15,21 @@ use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::Recorded;
 use crate::ports::views::{RowData, ViewRow};
-use crate::ports::{Topics, Views};
+use crate::ports::{Clock, Topics, Usage, Views};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use usage::Meter;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Views(#[from] crate::ports::views::Error),
+    #[error(transparent)]
+    Usage(#[from] crate::ports::usage::Error),
     #[error(transparent)]
     Topic(#[from] crate::ports::topic::Error),
     #[error(transparent)]
@@ -38,18 +45,21 @@ const READS_MAX: usize = 64;
 /// Between a failure and the next try.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// What a projector reads and writes.
+#[derive(Clone)]
+pub struct Parts {
+    pub topics: Arc<dyn Topics>,
+    pub views: Arc<dyn Views>,
+    pub usage: Arc<dyn Usage>,
+    pub clock: Arc<dyn Clock>,
+}
+
 /// Projects a log until told to stop. `projected` shows how far.
-pub async fn run(
-    log: LogId,
-    topics: Arc<dyn Topics>,
-    views: Arc<dyn Views>,
-    projected: watch::Sender<u64>,
-    stop: CancellationToken,
-) {
+pub async fn run(log: LogId, parts: Parts, projected: watch::Sender<u64>, stop: CancellationToken) {
     loop {
         let result = tokio::select! {
             () = stop.cancelled() => return,
-            result = follow(log, &*topics, &*views, &projected) => result,
+            result = follow(log, &parts, &projected) => result,
         };
         if let Err(error) = result {
             tracing::warn!(%log, %error, "projecting failed; trying again");
@@ -58,21 +68,20 @@ pub async fn run(
     }
 }
 
-async fn follow(
-    log: LogId,
-    topics: &dyn Topics,
-    views: &dyn Views,
-    projected: &watch::Sender<u64>,
-) -> Result<(), Error> {
+async fn follow(log: LogId, parts: &Parts, projected: &watch::Sender<u64>) -> Result<(), Error> {
+    let views = &*parts.views;
+    let mut meter = Meter::new(log, parts.usage.clone(), parts.clock.clone());
     let mut after = views.applied_to(log).await?;
     projected.send_replace(after);
     loop {
-        let records = topics.follow(log, after, RECORDS_MAX).await?;
+        let records = parts.topics.follow(log, after, RECORDS_MAX).await?;
         let watch = Stopwatch::start();
         let Some(last) = records.last() else { continue };
         let through = last.record.position;
         let rows = rows(log, views, &records).await?;
         handles().project_rows.increment(rows.len() as u64);
+        // Before the mark of the views, at which the next projector begins.
+        meter.count(&records, &rows).await?;
         views.apply(log, rows, through).await?;
         after = through;
         for recorded in records.iter().filter(|recorded| recorded.record.last) {

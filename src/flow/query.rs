@@ -10,16 +10,18 @@ mod list;
 pub(crate) mod stores;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub use history::{Entry, HistoryPage, HistoryQuery, Order};
 pub use letters::LettersPage;
 pub use list::{Filter, ListQuery, Page, Place, Reach};
+pub use usage::{USAGE_WINDOWS_MAX, UsageItem, UsagePage, UsagePlace, UsageQuery};
 
 use crate::domain::record::{Record, RecordKind};
 use crate::domain::{AnyState, Micros, Rejection, StreamId, TenantId};
 use crate::flow::outcome::{Outcome, OutcomeKind};
 use crate::ports::views::ViewRow;
-use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
+use crate::ports::{Clock, Index, Journal, Topics, Usage, Views, index, journal, topic, views};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -34,6 +36,8 @@ const CHUNK: usize = 1_000;
 pub enum Error {
     #[error(transparent)]
     Views(#[from] views::Error),
+    #[error(transparent)]
+    Usage(#[from] crate::ports::usage::Error),
     #[error(transparent)]
     Index(#[from] index::Error),
     #[error(transparent)]
@@ -81,6 +85,8 @@ pub struct Query {
     index: Arc<dyn Index>,
     topics: Arc<dyn Topics>,
     journal: Arc<dyn Journal>,
+    usage: Arc<dyn Usage>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Query {
@@ -89,8 +95,10 @@ impl Query {
         index: Arc<dyn Index>,
         topics: Arc<dyn Topics>,
         journal: Arc<dyn Journal>,
+        usage: Arc<dyn Usage>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { views, index, topics, journal }
+        Self { views, index, topics, journal, usage, clock }
     }
 
     /// One resource; `None` when the views show nothing of it.

@@ -17,6 +17,7 @@ pub mod llm;
 pub mod outcome;
 pub mod receive;
 pub mod topic;
+pub mod usage;
 pub mod views;
 
 pub use assignment::Assignment;
@@ -28,4 +29,5 @@ pub use limits::Limits;
 pub use llm::Llm;
 pub use outcome::Outcomes;
 pub use topic::Topics;
+pub use usage::Usage;
 pub use views::Views;

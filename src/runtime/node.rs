@@ -81,13 +81,18 @@ impl Node {
         reindex(&embedded.log_ids(), &parts).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
+        let projecting = project::Parts {
+            topics: embedded.topics.clone(),
+            views: embedded.views.clone(),
+            usage: embedded.usage.clone(),
+            clock: parts.clock.clone(),
+        };
         let mut projected = HashMap::new();
         for log in embedded.log_ids() {
             tasks.spawn(process::run(log, parts.clone(), stop.clone()));
             let (sender, receiver) = watch::channel(0);
             projected.insert(log, receiver);
-            let (topics, views) = (parts.topics.clone(), embedded.views.clone());
-            tasks.spawn(project::run(log, topics, views, sender, stop.clone()));
+            tasks.spawn(project::run(log, projecting.clone(), sender, stop.clone()));
         }
         let projected = Arc::new(projected);
         let checkpointer = embedded.checkpointer();
@@ -101,6 +106,8 @@ impl Node {
             embedded.index.clone(),
             embedded.topics.clone(),
             embedded.journal.clone(),
+            embedded.usage.clone(),
+            parts.clock.clone(),
         ));
         let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
@@ -210,6 +217,7 @@ pub fn folder_config(settings: &Settings) -> Config {
         head_cache_bytes_max: settings.head_cache_bytes_max,
         row_cache_bytes_max: settings.row_cache_bytes_max,
         outcomes_bytes_max: settings.outcomes_retained_max * OUTCOME_BYTES,
+        usage_retention: settings.usage_retention(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::settings::Settings;
 use crate::api::ApiSettings;
 use crate::domain::Partitions;
+use crate::domain::usage::Retention;
 use crate::flow::lease::LeaseTimes;
 use crate::flow::process::Limits;
 use std::time::Duration;
@@ -47,6 +48,12 @@ impl Settings {
     pub fn fleet_partitions(&self) -> Partitions {
         let all = Partitions::from(self.partitions);
         self.partitions_of.0.iter().fold(all, |all, (aggregate, count)| all.with(*aggregate, *count))
+    }
+
+    /// How long usage is kept, by the size of its windows.
+    pub fn usage_retention(&self) -> Retention {
+        let (minutes, five_minutes) = (self.usage_minutes_retained_s, self.usage_five_minutes_retained_s);
+        Retention::of_seconds(minutes, five_minutes, self.usage_hours_retained_s)
     }
 
     pub fn lease_times(&self) -> LeaseTimes {

@@ -8,6 +8,7 @@ pub mod fleet;
 mod lane;
 mod role;
 mod servers;
+mod usage;
 
 use crate::e2e::health::{LEASE_TIMES, an_agents_life, becomes, comes_up};
 use crate::e2e::server::eventually;

@@ -12,6 +12,7 @@ mod letters;
 mod lists;
 pub(crate) mod server;
 mod surfaces;
+pub(crate) mod usage;
 mod walk;
 
 /// The tenant that tests act for.

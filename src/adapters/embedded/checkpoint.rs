@@ -10,6 +10,7 @@ use super::index::EmbeddedIndex;
 use super::logs::{Logs, slot};
 use super::segment::{HEADER_BYTES, Location};
 use super::store::Store;
+use super::usage::EmbeddedUsage;
 use super::views::EmbeddedViews;
 use crate::domain::LogId;
 use crate::metrics::{Stopwatch, handles};
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Of the shape of everything derived. Raise it when a `State`, a head or a row changes: what an older program derived
 /// is then built again from the log at the next start. 2: dead letters count how often they were sent again. 3: a tenant
-/// says what is kept of its prompts. 4: open requests hang on their anchors.
+/// says what is kept of its prompts. 4: open requests hang on their anchors; usage; a request names its project.
 const GENERATION: u32 = 4;
 
 /// What the file CHECKPOINT holds, behind a checksum and the generation.
@@ -114,6 +115,7 @@ pub struct Checkpointer {
     logs: Arc<Logs>,
     index: Arc<EmbeddedIndex>,
     views: Arc<EmbeddedViews>,
+    usage: Arc<EmbeddedUsage>,
     records_max: u64,
     interval: Duration,
     appended_at_last: AtomicU64,
@@ -129,6 +131,7 @@ impl Checkpointer {
         logs: Arc<Logs>,
         index: Arc<EmbeddedIndex>,
         views: Arc<EmbeddedViews>,
+        usage: Arc<EmbeddedUsage>,
         config: &Config,
     ) -> Self {
         Self {
@@ -137,6 +140,7 @@ impl Checkpointer {
             logs,
             index,
             views,
+            usage,
             records_max: config.checkpoint_records_max,
             interval: config.checkpoint_interval,
             appended_at_last: AtomicU64::new(0),
@@ -185,6 +189,7 @@ impl Checkpointer {
         let (end, dead_letters) = (self.logs.end(), self.logs.dead_letters.load(Ordering::Relaxed));
         let projected_to = self.views.applied();
         self.store.rows.freeze();
+        self.store.usage.freeze();
         let heads = self.index.take_dirty();
         self.store.edges.freeze();
         self.store.known.freeze();
@@ -199,6 +204,7 @@ impl Checkpointer {
             .and_then(|()| self.store.outcomes.flush())
             .and_then(|()| self.store.dead_letters.flush())
             .and_then(|()| self.store.rows.flush())
+            .and_then(|()| self.store.usage.flush())
             .and_then(|()| self.store.write_locations(&locations))
             .and_then(|()| self.store.write_heads(heads.heads.iter().map(|(key, head)| (key, &**head))))
             .and_then(|()| checkpoint.write(&self.layout));
@@ -210,6 +216,9 @@ impl Checkpointer {
         self.index.written(&heads.through);
         self.views.written(projected_to);
         self.appended_at_last.store(appended, Ordering::Relaxed);
+        if let Err(error) = self.usage.remove_old() {
+            tracing::warn!(%error, "old usage could not be removed; the next checkpoint tries again");
+        }
         watch.record(&handles().folder_checkpoint);
         Ok(())
     }

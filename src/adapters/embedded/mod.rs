@@ -7,7 +7,7 @@
 //! LOCK          held by the process that has the folder open, with its id
 //! MOVED         only where the folder's fleet was moved to a cluster: it is not opened any more
 //! wal/          segments: accepted commands, records, claims and dead letters, in the order in which they were synced
-//! derived/      heads, edges, rows, outcomes, locations: an ordered store that can be thrown away and built again
+//! derived/      heads, edges, rows, usage, outcomes, locations: an ordered store that can be thrown away and built again
 //! CHECKPOINT    up to where `derived/` is complete, and from where the segments must be read at the next start
 //! TRIES         while a node works: how often commands ended the process
 //! ```
@@ -45,6 +45,7 @@ mod tail_tests;
 #[cfg(test)]
 pub(super) mod tests;
 mod topic;
+mod usage;
 mod views;
 
 pub use assignment::Everything;
@@ -53,6 +54,7 @@ pub use limits::MemoryLimits;
 pub use moved::Moved;
 pub use tail::{Entry, Run, Tail, Waiting};
 
+use crate::domain::usage::Retention;
 use crate::domain::{Aggregate, LogId};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -72,6 +74,7 @@ pub struct Config {
     pub head_cache_bytes_max: usize,
     pub row_cache_bytes_max: u64,
     pub outcomes_bytes_max: u64,
+    pub usage_retention: Retention,
 }
 
 /// An open folder: every port of the embedded engine.
@@ -80,6 +83,7 @@ pub struct Embedded {
     pub topics: Arc<topic::EmbeddedTopics>,
     pub index: Arc<index::EmbeddedIndex>,
     pub views: Arc<views::EmbeddedViews>,
+    pub usage: Arc<usage::EmbeddedUsage>,
     /// Logs per aggregate, as the folder was made with.
     pub partitions: u16,
     logs: Arc<logs::Logs>,
@@ -127,6 +131,7 @@ impl Embedded {
         })?;
         let index = Arc::new(index::EmbeddedIndex::new(store.clone(), logs.clone(), recovered.indexed_to, config));
         let views = Arc::new(views::EmbeddedViews::new(store.clone(), logs.clone(), recovered.projected_to));
+        let usage = Arc::new(usage::EmbeddedUsage::new(store.clone(), config.usage_retention));
         let journal = Arc::new(journal::EmbeddedJournal::new(logs.clone(), committer.inbox(), layout.wal(), config));
         index.set_journal(journal.clone());
         let topics = Arc::new(topic::EmbeddedTopics::new(
@@ -142,6 +147,7 @@ impl Embedded {
             logs.clone(),
             index.clone(),
             views.clone(),
+            usage.clone(),
             config,
         ));
         Ok(Self {
@@ -149,6 +155,7 @@ impl Embedded {
             topics,
             index,
             views,
+            usage,
             partitions,
             logs,
             store,

@@ -4,7 +4,7 @@ use super::folder::FolderError;
 use super::outcomes::Outcomes;
 use super::overlay::{Overlay, decode, write_sorted};
 use super::{Config, logs};
-use crate::domain::{LogId, StreamId};
+use crate::domain::{LogId, StreamId, usage};
 use crate::ports::index::{Head, Known};
 use crate::ports::topic::Buried;
 use crate::ports::views::RowData;
@@ -39,11 +39,12 @@ pub struct Store {
     _database: Database,
     heads: Keyspace,
     locations: Keyspace,
-    pub edges: Overlay<66, EdgeRow>,
-    pub known: Overlay<49, Known>,
+    pub edges: Overlay<EdgeKey, EdgeRow>,
+    pub known: Overlay<KnownKey, Known>,
     pub outcomes: Outcomes,
-    pub rows: Overlay<33, RowData>,
-    pub dead_letters: Overlay<8, Buried>,
+    pub rows: Overlay<[u8; StreamId::KEY_LEN], RowData>,
+    pub usage: Overlay<Vec<u8>, usage::Row>,
+    pub dead_letters: Overlay<[u8; 8], Buried>,
 }
 
 impl Store {
@@ -64,6 +65,7 @@ impl Store {
             known: Overlay::new(table("known")?),
             outcomes: Outcomes::new(outcomes)?,
             rows: Overlay::new(table("rows")?),
+            usage: Overlay::new(table("usage")?),
             dead_letters: Overlay::new(table("dead_letters")?),
             _database: database,
         })

@@ -1,6 +1,7 @@
 //! The embedded engine against the suites of the ports, before and after checkpoints.
 
 use super::{Config, Embedded};
+use crate::domain::usage::Retention;
 use crate::ports::conformance::{self, Ports, Rig};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -18,6 +19,7 @@ pub fn config() -> Config {
         head_cache_bytes_max: 64 << 20,
         row_cache_bytes_max: 8 << 20,
         outcomes_bytes_max: 64 << 20,
+        usage_retention: Retention::default(),
     }
 }
 
@@ -28,6 +30,7 @@ pub fn ports(open: &Embedded) -> Ports {
         topics: open.topics.clone(),
         index: open.index.clone(),
         views: open.views.clone(),
+        usage: open.usage.clone(),
         partitions: open.partitions,
     }
 }
@@ -72,6 +75,7 @@ async fn every_suite(mut rig: EmbeddedRig) {
     conformance::topic::suite(&mut rig).await;
     conformance::index::suite(&mut rig).await;
     conformance::views::suite(&mut rig).await;
+    conformance::usage::suite(&mut rig).await;
     rig.crash();
     conformance::index::suite(&mut EmbeddedRig::new(rig.checkpoints)).await;
 }

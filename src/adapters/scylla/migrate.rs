@@ -35,6 +35,7 @@ migrations! {
     2 "0002_index",
     3 "0003_views",
     4 "0004_limits",
+    5 "0005_usage",
 }
 
 /// The version that this program works with.

@@ -14,10 +14,12 @@ mod policy;
 pub mod session;
 #[cfg(test)]
 pub(super) mod tests;
+mod usage;
 mod views;
 
 pub use index::{IndexConfig, ScyllaIndex};
 pub use journal::ScyllaJournal;
 pub use limits::ScyllaLimits;
 pub use session::{Config, Error, Store};
+pub use usage::{ScyllaUsage, UsageConfig};
 pub use views::{ScyllaViews, ViewsConfig};

@@ -5,9 +5,13 @@
 mod derived;
 mod limits;
 mod logs;
+mod usage;
 
-use super::{Config, IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig, migrate};
+use super::{
+    Config, IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaUsage, ScyllaViews, Store, UsageConfig, ViewsConfig, migrate,
+};
 use crate::adapters::embedded::{self, Embedded};
+use crate::domain::usage::Retention;
 use crate::ports::conformance::{self, Ports, Rig};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,6 +34,10 @@ fn index_config() -> IndexConfig {
         outcomes_retained: Duration::from_secs(3600),
         writes_max: 8,
     }
+}
+
+fn usage_config() -> UsageConfig {
+    UsageConfig { retention: Retention::default(), writes_max: 8 }
 }
 
 pub struct ScyllaRig {
@@ -80,9 +88,10 @@ impl ScyllaRig {
         };
         let journal = Arc::new(journal.expect("open"));
         let index = ScyllaIndex::open(store.clone(), journal.clone(), index_config()).await.expect("open");
-        let views = ScyllaViews::open(store, VIEWS).await.expect("open");
-        let (index, views) = (Arc::new(index), Arc::new(views));
-        Ports { journal, topics: self.topics.topics.clone(), index, views, partitions: PARTITIONS }
+        let views = ScyllaViews::open(store.clone(), VIEWS).await.expect("open");
+        let usage = ScyllaUsage::open(store, usage_config()).await.expect("open");
+        let (index, views, usage) = (Arc::new(index), Arc::new(views), Arc::new(usage));
+        Ports { journal, topics: self.topics.topics.clone(), index, views, usage, partitions: PARTITIONS }
     }
 }
 
@@ -130,6 +139,7 @@ fn embedded_config() -> embedded::Config {
         head_cache_bytes_max: 1 << 20,
         row_cache_bytes_max: 1 << 20,
         outcomes_bytes_max: 1 << 20,
+        usage_retention: Retention::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::api::history::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::api::problem::{CONTENT_TYPE_PROBLEM, KINDS, Problem};
 use crate::domain::Aggregate;
+use crate::domain::usage::{Dimension, Window};
 use crate::flow::outcome::OutcomeKind;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
@@ -42,6 +43,8 @@ fn schemas() -> Map<String, Value> {
         ("DeadLetter", dead_letter()),
         ("Redriven", redriven()),
         ("DeadLetterPage", page("DeadLetter")),
+        ("Usage", usage()),
+        ("UsagePage", page("Usage")),
         ("Heartbeat", heartbeat()),
         ("Explanation", json!({ "type": "object", "description": "The parts of the score, and what was weighed." })),
         (
@@ -207,6 +210,37 @@ fn redriven() -> Value {
             "number": { "type": "integer", "minimum": 0 },
             "partition": { "type": "integer", "description": "Of the topic by which it came." },
             "attempts": { "type": "integer", "minimum": 1, "description": "How often the command was sent again, with this time." },
+        },
+    })
+}
+
+fn usage() -> Value {
+    let count = |description: &str| json!({ "type": "integer", "minimum": 0, "description": description });
+    let latency = |description: &str| json!({ "type": ["integer", "null"], "minimum": 0, "description": description });
+    json!({
+        "type": "object",
+        "required": ["by", "key", "window", "start", "requests_completed", "cost_usd", "calls_of_unknown_cost"],
+        "properties": {
+            "by": { "enum": Dimension::ALL.map(Dimension::name) },
+            "key": { "type": "string", "description": "An id, a project's name, or provider id/model id." },
+            "window": { "enum": Window::ALL.map(Window::name) },
+            "start": { "type": "string", "format": "date-time", "description": "Windows of a day begin at midnight UTC." },
+            "requests_completed": count("Requests that ended in this window with an answer."),
+            "requests_failed": count("That ended without one."),
+            "requests_expired": count("Whose deadline passed."),
+            "requests_cancelled": count("That nobody wanted any more."),
+            "attempts_failed": count("Attempts that came to nothing, of requests that may have gone on."),
+            "extra_calls": count("Calls that were reported too late to count as their request's. They cost all the same."),
+            "input_tokens": count("Of all calls, failed and extra ones too; with what was read from and written to caches."),
+            "output_tokens": count("With the reasoning."),
+            "cached_input_tokens": count("Of the input: read from the provider's cache."),
+            "cache_write_tokens": count("Of the input: written to it."),
+            "reasoning_tokens": count("Of the output."),
+            "cost_usd": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{12}$", "description": "Exact, of the calls whose cost is known." },
+            "calls_of_unknown_cost": count("Calls that were or may have been paid and of which the cost is not known."),
+            "latency_ms_mean": latency("Of the calls that completed their requests; null where there is none."),
+            "latency_ms_p50": latency("Within a sixteenth."),
+            "latency_ms_p95": latency("Within a sixteenth."),
         },
     })
 }

@@ -7,7 +7,10 @@ use crate::api::convenience::verb;
 use crate::api::history::KIND_CHOICES;
 use crate::api::resources::SHARED_CHOICES;
 use crate::api::routes::{Endpoint, Route};
+use crate::api::usage::WINDOWS_DEFAULT;
 use crate::domain::Aggregate;
+use crate::domain::usage::{Dimension, Window};
+use crate::flow::query::USAGE_WINDOWS_MAX;
 use serde_json::{Map, Value, json};
 
 /// What an operation says of itself.
@@ -95,6 +98,7 @@ pub fn operation(route: &Route) -> Value {
             operation
         }
         Endpoint::Outcome => outcome(),
+        Endpoint::Usage => usage(),
         Endpoint::DeadLetters => {
             let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
             let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
@@ -254,6 +258,26 @@ fn outcome() -> Operation {
         "name": "source", "in": "query", "required": false, "schema": { "type": "string", "default": "unnamed" },
         "description": "The source that a command was sent with, where the id in the path is not its UUID.",
     })];
+    operation
+}
+
+fn usage() -> Operation {
+    let summary = "What requests to LLMs came to and cost: the windows in which anything was counted, by key and then by \
+                   time.";
+    let mut operation = Operation::reading("list-usage", "usage", summary, "UsagePage");
+    operation.shared_parameters.extend(["Limit", "Cursor"]);
+    let query = |name: &str, required: bool, schema: Value, description: &str| {
+        json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description })
+    };
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let range = format!("At most {USAGE_WINDOWS_MAX} windows in all.");
+    operation.own_parameters = vec![
+        query("by", true, json!({ "enum": Dimension::ALL.map(Dimension::name) }), "By what to add up."),
+        query("key", false, json!({ "type": "string" }), "Only this one: an id, a project's name, or provider id/model id. Without it, all."),
+        query("window", false, json!({ "enum": Window::ALL.map(Window::name), "default": Window::Hour.name() }), "The size of a window. Small ones are kept for a while only."),
+        query("from", false, time(), &format!("Windows from the one of this time on; {WINDOWS_DEFAULT} before the end unless asked. {range}")),
+        query("to", false, time(), "Windows that begin before this time; until now unless asked."),
+    ];
     operation
 }
 

@@ -89,6 +89,7 @@ pub fn check_submission(command: &SubmitRequest) -> Result<(), Rejection> {
     check_not_negative("coupling_version", command.coupling_version)?;
     check_sha256("payload_sha256", command.payload_sha256.as_deref())?;
     check_within("payload_bytes", command.payload_bytes, super::payload::PAYLOAD_BYTES_MAX as i64)?;
+    command.project.as_deref().map_or(Ok(()), |project| check_name("project", project))?;
     check_within("prompt_tokens_estimated", command.prompt_tokens_estimated, TOKENS_MAX)?;
     check_within("output_tokens_max", command.output_tokens_max, TOKENS_MAX)
 }

@@ -42,7 +42,7 @@ mod view;
 
 pub use records::*;
 pub use submit::prompt_not_stored;
-pub use usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage, usd};
+pub use usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage, usd, usd_of_many};
 
 use crate::domain::{
     Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Micros, Reaction, Rejection, StreamId, World,

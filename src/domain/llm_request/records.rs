@@ -92,6 +92,8 @@ pub struct Submission {
     /// What the payload allows the answer to have; absent where it sets no limit.
     pub output_tokens_max: Option<i64>,
     pub stream: bool,
+    /// Whose usage it counts as, beside its agent's and its tenant's; absent where the agent has no project.
+    pub project: Option<String>,
 }
 
 /// Submits a request.
@@ -118,6 +120,7 @@ pub struct SubmitRequest {
     pub prompt_tokens_estimated: Option<i64>,
     pub output_tokens_max: Option<i64>,
     pub stream: bool,
+    pub project: Option<String>,
 }
 
 impl From<Submission> for SubmitRequest {
@@ -137,6 +140,7 @@ impl From<Submission> for SubmitRequest {
             prompt_tokens_estimated: Some(it.prompt_tokens_estimated),
             output_tokens_max: it.output_tokens_max,
             stream: it.stream,
+            project: it.project,
         }
     }
 }

@@ -62,6 +62,7 @@ fn submission() -> Submission {
         prompt_tokens_estimated: (PAYLOAD.len() as i64 + 3) / 4,
         output_tokens_max: Some(64),
         stream: false,
+        project: None,
     }
 }
 
@@ -275,6 +276,7 @@ fn commands() -> Vec<Command> {
         prompt_tokens_estimated: Some(17),
         output_tokens_max: Some(64),
         stream: true,
+        project: Some("archive".into()),
         models: vec![large()],
         ..submit()
     };
@@ -304,6 +306,7 @@ fn events() -> Vec<Event> {
         priority: Priority::Batch,
         storage: PromptStorage::None,
         stream: true,
+        project: Some("archive".into()),
         ..submission()
     };
     let started = AttemptStarted {

@@ -86,6 +86,11 @@ impl Usage {
 
 /// Pico-dollars as dollars, to the last of their twelve decimals.
 pub fn usd(pico_usd: i64) -> String {
+    usd_of_many(pico_usd.into())
+}
+
+/// The same of a sum over many requests, which no 64 bits hold.
+pub fn usd_of_many(pico_usd: i128) -> String {
     let sign = if pico_usd < 0 { "-" } else { "" };
     let pico = pico_usd.unsigned_abs();
     format!("{sign}{}.{:012}", pico / 1_000_000_000_000, pico % 1_000_000_000_000)

@@ -24,6 +24,7 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("coupling_id", json!(request.coupling_id)),
         ("agent_id", json!(request.agent_id)),
         ("coupling_version", json!(request.coupling_version)),
+        ("project", json!(request.project)),
         ("operation", json!(request.operation)),
         ("models", json!(request.models)),
         ("model", json!(state.model())),
@@ -85,7 +86,7 @@ pub fn depends_on(state: &State, stream: &StreamId) -> Vec<StreamId> {
     coupling.into_iter().chain(agent).collect()
 }
 
-pub const FILTERS: &[&str] = &["coupling_id", "agent_id", "provider_id", "model_id", "priority"];
+pub const FILTERS: &[&str] = &["coupling_id", "agent_id", "project", "provider_id", "model_id", "priority"];
 
 /// `provider_id` and `model_id` are of the last attempt; before the first one, of the first choice.
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
@@ -93,6 +94,7 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
     match filter {
         "coupling_id" => request.coupling_id.map(|id| id.to_string()).into_iter().collect(),
         "agent_id" => request.agent_id.map(|id| id.to_string()).into_iter().collect(),
+        "project" => request.project.iter().cloned().collect(),
         "provider_id" => state.model().map(|model| model.provider_id.to_string()).into_iter().collect(),
         "model_id" => state.model().map(|model| model.model_id.clone()).into_iter().collect(),
         "priority" => vec![request.priority.name().into()],

@@ -1,13 +1,15 @@
 //! The read side's stores, held in memory, for tests.
 
-use crate::domain::{Aggregate, LogId, StreamId, TenantId};
+use crate::domain::usage::{Retention, Row, Series, Slot, Totals};
+use crate::domain::{Aggregate, LogId, Micros, StreamId, TenantId};
 use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
 use crate::ports::journal::{Batch, LogState, Recorded};
 use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Lane, RedriveError, Redriven};
 use crate::ports::views::ViewRow;
-use crate::ports::{Index, Journal, Topics, Views, index, journal, topic, views};
+use crate::ports::{Clock, Index, Journal, Topics, Usage, Views, index, journal, topic, usage, views};
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
@@ -20,6 +22,19 @@ pub struct Stores {
     pub letters: Vec<Buried>,
     /// The projector's mark.
     pub applied_to: AtomicU64,
+    /// Usage, of which source log does not matter here.
+    pub usage: BTreeMap<Slot, Totals>,
+    pub retention: Retention,
+    pub now: Micros,
+}
+
+/// A clock that stands.
+pub struct At(pub Micros);
+
+impl Clock for At {
+    fn now(&self) -> Micros {
+        self.0
+    }
 }
 
 #[async_trait]
@@ -54,6 +69,31 @@ impl Views for Stores {
             .iter()
             .filter(|(place, row)| row.stream.aggregate == aggregate && after.is_none_or(|after| **place > after));
         Ok(rows.take(rows_max).map(|(_, row)| row.clone()).collect())
+    }
+}
+
+#[async_trait]
+impl Usage for Stores {
+    fn retention(&self) -> &Retention {
+        &self.retention
+    }
+    async fn rows(&self, _: LogId, _: &[Slot]) -> Result<Vec<Option<Row>>, usage::Error> {
+        unreachable!()
+    }
+    async fn put(&self, _: LogId, _: Vec<(Slot, Row)>, _: Micros) -> Result<(), usage::Error> {
+        unreachable!()
+    }
+    async fn windows(&self, series: &Series, starts: Range<Micros>) -> Result<Vec<(Micros, Totals)>, usage::Error> {
+        let rows = self.usage.iter().filter(|(slot, _)| slot.series == *series && starts.contains(&slot.start));
+        Ok(rows.map(|(slot, totals)| (slot.start, totals.clone())).collect())
+    }
+    async fn keys(&self, ask: &usage::Keys<'_>) -> Result<Vec<Arc<str>>, usage::Error> {
+        let group = |it: &Series| (it.tenant, it.dimension, it.window) == (ask.tenant, ask.dimension, ask.window);
+        let mut keys: Vec<_> = self.usage.keys().filter(|slot| group(&slot.series)).map(|it| it.series.key.clone()).collect();
+        keys.dedup();
+        keys.retain(|key| ask.after.is_none_or(|after| **key > *after));
+        keys.truncate(ask.keys_max);
+        Ok(keys)
     }
 }
 
@@ -132,5 +172,6 @@ impl Topics for Stores {
 /// A query over these stores.
 pub fn query(stores: Stores) -> super::Query {
     let stores = Arc::new(stores);
-    super::Query::new(stores.clone(), stores.clone(), stores.clone(), stores)
+    let clock = Arc::new(At(stores.now));
+    super::Query::new(stores.clone(), stores.clone(), stores.clone(), stores.clone(), stores, clock)
 }

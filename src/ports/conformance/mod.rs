@@ -6,6 +6,7 @@ pub mod index;
 pub mod journal;
 pub mod limits;
 pub mod topic;
+pub mod usage;
 pub mod views;
 
 use crate::domain::record::{CHAIN_START, Hash, Record, RecordKind, chain};
@@ -14,7 +15,7 @@ use crate::domain::{Aggregate, Envelope, LogId, StreamId, TenantId};
 use crate::ports::index::Head;
 use crate::ports::journal::{Batch, Decided, LogState, Recorded};
 use crate::ports::topic::Accepted;
-use crate::ports::{Index, Journal, Topics, Views};
+use crate::ports::{Index, Journal, Topics, Usage, Views};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -25,6 +26,7 @@ pub struct Ports {
     pub topics: Arc<dyn Topics>,
     pub index: Arc<dyn Index>,
     pub views: Arc<dyn Views>,
+    pub usage: Arc<dyn Usage>,
     pub partitions: u16,
 }
 

@@ -16,10 +16,12 @@ pub use start::Error;
 
 use crate::adapters::kafka::{self, KafkaBeats, KafkaOutcomes, KafkaTopics, Link, OutcomeReader};
 use crate::adapters::registry::Framing;
-use crate::adapters::scylla::{IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaViews, Store, ViewsConfig};
+use crate::adapters::scylla::{
+    IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaUsage, ScyllaViews, Store, UsageConfig, ViewsConfig,
+};
 use crate::domain::LogId;
 use crate::ports::outcome::Word;
-use crate::ports::{Beats, Index, Journal, Outcomes, Views, topic};
+use crate::ports::{Beats, Index, Journal, Outcomes, Usage, Views, topic};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +32,7 @@ pub struct Links {
     pub journal: Arc<dyn Journal>,
     pub index: Arc<dyn Index>,
     pub views: Arc<dyn Views>,
+    pub usage: Arc<dyn Usage>,
     pub topics: Arc<KafkaTopics>,
     pub outcomes: Arc<dyn Outcomes>,
     pub beats: Arc<dyn Beats>,
@@ -52,7 +55,7 @@ impl Links {
         let store = Arc::new(start::store(settings).await?);
         let framing = Arc::new(start::framing(settings).await?);
         let link = start::link(settings).await?;
-        let (journal, index, views) = open_store(store.clone(), settings).await?;
+        let Stores { journal, index, views, usage } = open_store(store.clone(), settings).await?;
         let kafka = kafka::Config {
             link: link.clone(),
             prefix: settings.topic_prefix.clone(),
@@ -67,7 +70,7 @@ impl Links {
         let outcomes = Arc::new(KafkaOutcomes::new(&topics));
         let beats = Arc::new(KafkaBeats::new(&topics)?);
         let (topics, _watch) = (Arc::new(topics), watch::watch(store));
-        Ok(Self { journal, index, views, topics, outcomes, beats, link, kafka, framing, _watch })
+        Ok(Self { journal, index, views, usage, topics, outcomes, beats, link, kafka, framing, _watch })
     }
 
     /// Holds every log, and what is derived from it, against a fold of it. Meant for a fleet at rest.
@@ -90,7 +93,13 @@ impl Links {
     }
 }
 
-type Stores = (Arc<dyn Journal>, Arc<dyn Index>, Arc<dyn Views>);
+/// What is kept in the database.
+struct Stores {
+    journal: Arc<dyn Journal>,
+    index: Arc<dyn Index>,
+    views: Arc<dyn Views>,
+    usage: Arc<dyn Usage>,
+}
 
 async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Error> {
     // A batch takes commands until it is full; the last one may go over by its own size.
@@ -105,6 +114,8 @@ async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Er
     };
     let views = ViewsConfig { view_buckets: settings.view_buckets, writes_max: settings.scylla_writes_max };
     let index = ScyllaIndex::open(store.clone(), journal.clone(), index).await?;
-    let views = ScyllaViews::open(store, views).await?;
-    Ok((journal, Arc::new(index), Arc::new(views)))
+    let views = ScyllaViews::open(store.clone(), views).await?;
+    let usage = UsageConfig { retention: settings.usage_retention(), writes_max: settings.scylla_writes_max };
+    let usage = ScyllaUsage::open(store, usage).await?;
+    Ok(Stores { journal, index: Arc::new(index), views: Arc::new(views), usage: Arc::new(usage) })
 }

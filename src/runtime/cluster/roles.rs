@@ -105,15 +105,20 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
 /// When the group's settings cannot be used.
 pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
     let owned = Arc::new(AtomicUsize::new(0));
-    let (topics, views) = (links.topics.clone(), links.views.clone());
+    let parts = project::Parts {
+        topics: links.topics.clone(),
+        views: links.views.clone(),
+        usage: links.usage.clone(),
+        clock: Arc::new(SystemClock),
+    };
     let start: Start = Box::new({
         let owned = owned.clone();
         move |log, stop| {
-            let (topics, views, owned) = (topics.clone(), views.clone(), owned.clone());
+            let (parts, owned) = (parts.clone(), owned.clone());
             tokio::spawn(async move {
                 let (projected, _) = watch::channel(0);
                 owned.fetch_add(1, Ordering::AcqRel);
-                project::run(log, topics, views, projected, stop).await;
+                project::run(log, parts, projected, stop).await;
                 owned.fetch_sub(1, Ordering::AcqRel);
             })
         }
@@ -171,6 +176,13 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
     let outcomes = outcomes.await?;
     let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
     let gateway = Gateway::new(links.topics.clone(), hub, marks, partitions);
-    let query = Query::new(links.views.clone(), links.index.clone(), links.topics.clone(), links.journal.clone());
+    let query = Query::new(
+        links.views.clone(),
+        links.index.clone(),
+        links.topics.clone(),
+        links.journal.clone(),
+        links.usage.clone(),
+        Arc::new(SystemClock),
+    );
     Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
 }

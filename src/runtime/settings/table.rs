@@ -20,6 +20,9 @@ settings! {
     head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";
     row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
     outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
+    usage_minutes_retained_s: u64 = 172_800, Numbers(3_600, 315_360_000), "s", "How long usage by the minute is kept after the minute. Raised, it holds for minutes that are still there.";
+    usage_five_minutes_retained_s: u64 = 691_200, Numbers(3_600, 315_360_000), "s", "The same of usage by five minutes.";
+    usage_hours_retained_s: u64 = 7_776_000, Numbers(3_600, 315_360_000), "s", "The same of usage by the hour. Usage by the day is kept for ever.";
     pinned_heads_max: usize = 50_000, Numbers(1_000, 10_000_000), "heads", "Per log: heads whose index rows are not acknowledged; above it the log pauses.";
     lane_commands_max: usize = 1_000, Numbers(1, 100_000), "commands", "Per log: commands from within the process that owns it that may wait to be decided; above it they wait outside.";
     reaction_page_max: usize = 500, Numbers(1, 10_000), "commands", "Most follow-up commands of one record; more go in further pages.";

@@ -61,6 +61,7 @@ fn an_active_coupling_asks_its_model_and_then_its_fallbacks() {
         prompt_tokens_estimated: 16,
         output_tokens_max: Some(64),
         stream: false,
+        project: None,
     };
     let requested = CompletionRequested { request_id: REQUEST, request: expected };
     let state = scene.spec([established.clone()]).when(ask()).then([requested.into()]);
@@ -82,6 +83,19 @@ fn the_caller_says_how_urgent_it_is_and_by_when() {
     let it = asked(&scene, &established, command).request;
     assert_eq!((it.operation, it.priority, it.stream), (Operation::Embeddings, Priority::Batch, true));
     assert_eq!(it.deadline_at, NOW + 1_500_000);
+}
+
+#[test]
+fn a_request_counts_for_the_project_that_the_agent_is_in() {
+    let established = scene().established(request());
+    let mut moved = scene();
+    moved.agent().profile.project = Some("atlas".into());
+    assert_eq!(asked(&moved, &established, ask()).request.project, None, "the tenant lists no such project");
+    moved.tenant().projects.insert("atlas".into(), Project::default());
+    let event = asked(&moved, &established, ask());
+    assert_eq!(event.request.project.as_deref(), Some("atlas"));
+    let submitted = llm_request::SubmitRequest::from(event.request);
+    assert_eq!(submitted.project.as_deref(), Some("atlas"), "and it is submitted with it");
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn submission() -> Submission {
         prompt_tokens_estimated: 4,
         output_tokens_max: Some(64),
         stream: true,
+        project: Some("archive".into()),
     }
 }
 

@@ -19,7 +19,7 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
     assert_eq!(
         view,
         json!({
-            "coupling_id": COUPLING, "agent_id": AGENT, "coupling_version": 7, "operation": "chat_completion",
+            "coupling_id": COUPLING, "agent_id": AGENT, "coupling_version": 7, "project": null, "operation": "chat_completion",
             "models": [model, other], "model": model, "priority": "normal", "deadline_at": NOW + 600 * SECOND,
             "storage": "full", "stream": false, "prompt_tokens_estimated": 16, "output_tokens_max": 64,
             "has_payload": true, "payload_sha256": payload::sha256(PAYLOAD), "payload_bytes": PAYLOAD.len(),
@@ -41,12 +41,14 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
 #[test]
 fn every_filter_has_its_values() {
     let used = StartAttempt { model: small(), ..start(1) };
-    let state = Request::given([submitted()]).when(used).after();
+    let request = Submission { project: Some("archive".into()), ..submission() };
+    let state = Request::given([RequestSubmitted { request }.into()]).when(used).after();
     let facets: BTreeMap<_, _> =
         LlmRequest::FILTERS.iter().map(|filter| (*filter, LlmRequest::facet(&state, filter))).collect();
     let expected = BTreeMap::from([
         ("coupling_id", vec![COUPLING.to_string()]),
         ("agent_id", vec![AGENT.to_string()]),
+        ("project", vec!["archive".to_owned()]),
         ("provider_id", vec![small().provider_id.to_string()]),
         ("model_id", vec!["small".to_owned()]),
         ("priority", vec!["normal".into()]),

@@ -52,6 +52,15 @@ fn a_direct_request_needs_no_coupling_and_the_figures_of_the_caller_count() {
 }
 
 #[test]
+fn a_request_may_name_the_project_that_it_counts_for() {
+    let named = |project: &str| SubmitRequest { project: Some(project.into()), ..submit() };
+    let outcome = Request::given([]).when(named("archive"));
+    assert_eq!(request_of(&outcome).project.as_deref(), Some("archive"));
+    Request::given([submitted()]).when(named("archive")).then_refused("already_exists");
+    assert_eq!(Request::given([]).when(named(" ")).then_refused("invalid").details["field"], "project");
+}
+
+#[test]
 fn a_deadline_that_is_not_named_follows_from_the_priority() {
     for (priority, seconds) in [(Priority::Interactive, 600), (Priority::Normal, 3_600), (Priority::Batch, 86_400)] {
         let outcome = Request::given([]).when(SubmitRequest { priority, deadline_at: None, ..submit() });
