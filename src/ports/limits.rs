@@ -15,7 +15,8 @@ pub enum Error {
     /// would count twice. Leases that were closed with it may, and the lease that it asked for should be.
     #[error("whether the limit of {key} was changed is not known: {cause}")]
     Unknown { key: LimitKey, cause: String },
-    /// Nothing happened.
+    /// Nothing happened: the store cannot be asked, or too many asked it at once. Ask again, under the same number or
+    /// another.
     #[error("the limits are not available: {0}")]
     Unavailable(String),
 }
@@ -36,6 +37,7 @@ impl Error {
 /// - The time of an account is that of the store, not of a worker, and never runs backwards.
 /// - A holder has one operation on a key under way at a time, and repeats none after
 ///   [`LEASE_LIFE`](crate::domain::limit::LEASE_LIFE) and its grace.
+/// - An operation that others keep from happening gives up within a lease's life, and says that nothing happened.
 /// - A grant is good from the moment the caller *began* to ask for `expires_at` minus `at`, by its monotonic clock. Who
 ///   holds one lets nothing go after that.
 #[async_trait]
@@ -46,8 +48,8 @@ pub trait Limits: Send + Sync + 'static {
     /// Takes in what is returned: leases that are closed, and what calls came to against their estimate.
     async fn give_back(&self, key: &LimitKey, holder: u64, op: u64, returned: &Returned) -> Result<(), Error>;
 
-    /// Sets a limit. `false` where one of this version or newer is there already; what is known to be spent is taken in
-    /// all the same.
+    /// Sets a limit. `false` where one of this version or newer is there already, by an earlier try of the same too; what is
+    /// known to be spent is taken in all the same.
     async fn set(&self, key: &LimitKey, setting: &Setting) -> Result<bool, Error>;
 
     /// Takes in what a provider told about its limits. Leases that are out still run, for their life at most.

@@ -76,7 +76,7 @@ mod tests {
     use crate::ports::conformance;
     use std::sync::Arc;
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn conforms() {
         let limits: Arc<dyn Limits> = Arc::new(MemoryLimits::new(&SystemClock));
         conformance::limits::suite(&limits, &limits.clone()).await;

@@ -1,9 +1,13 @@
 //! The limits as one row for each key, changed by compare-and-set alone.
 //!
 //! An operation reads the row, lets the domain decide on it, and writes what it became on the condition that nobody wrote
-//! in between. After a timeout nothing is known: the row is read again at the serial level and the operation decided
-//! again under its number. If the first try went in, the row has the number and nothing is done twice; if not, the second
-//! one is written on the version that the first was: one of the two at most goes in, whichever comes first.
+//! in between. Who loses waits a random time, longer with each loss, and decides again on what the row then is; after
+//! [`TRIED`] it gives up, and nothing happened. However many contend, one of them gets through at a time.
+//!
+//! After a timeout nothing is known, but what was written can go in on the version that it was written on and on no other.
+//! So once the row shows another version, it either has the operation's number, and nothing is done twice, or never will.
+//! Until then the row is read at the serial level, which settles what is still under way, and the operation is decided and
+//! written again: one of the two at most goes in, whichever comes first.
 //!
 //! The time is the database's, read in the statement that reads the row: a worker's wall clock is never asked. All
 //! statements of a row go to its replicas in one fixed order, so it is mostly the same node's, and the account keeps it
@@ -17,20 +21,23 @@ use crate::domain::limit::{Account, Ask, LimitKey, News, Reserved, Returned, Set
 use crate::ports::limits::{Error, Limits};
 use async_trait::async_trait;
 use scylla::errors::ExecutionError;
+use scylla::response::query_result::QueryResult;
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// First byte of an account's blob. Raise it when the bytes change their meaning; see [`decode`].
 const FORMAT: u8 = 1;
-/// How long one operation is tried. Well within the time for which the row knows its number.
-const TRIED: Duration = Duration::from_millis(4000);
-/// Longest wait between two tries, per try so far.
-const PAUSE_STEP: Duration = Duration::from_millis(5);
-const PAUSE_STEPS_MAX: u32 = 20;
+/// How long one operation is tried. A lease counts from when it was asked for, so one that took longer would be over when
+/// it comes: better to ask anew.
+const TRIED: Duration = Duration::from_millis(1500);
+/// Longest wait after the first try that was lost, doubled with each: any time up to it, so that two who lost do not meet
+/// again.
+const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE_DOUBLED_MAX: u32 = 5;
 
 const READ: &str = "SELECT version, account, toUnixTimestamp(now()) FROM {ks}.limits WHERE key = ?";
 
@@ -40,8 +47,6 @@ pub struct ScyllaLimits {
     read_serial: PreparedStatement,
     insert: PreparedStatement,
     update: PreparedStatement,
-    /// Of pauses between tries, so that two who lost do not meet again.
-    pauses: AtomicU64,
 }
 
 /// A row as it was read.
@@ -52,12 +57,22 @@ struct Row {
     now: Micros,
 }
 
-/// What one try came to.
-enum Try {
+/// Why there is no row to work on.
+enum Unread {
+    /// Another try may read it.
+    Failed(String),
+    Unreadable(String),
+}
+
+/// What a conditional write came to.
+enum Written {
     Done,
-    /// Somebody else was first, or nothing happened.
-    Again(String),
-    /// It may have happened.
+    /// The database did not take it.
+    Never(String),
+    /// Somebody else was first. Where nodes contend it can be the write itself that went in first, by another's hand: the
+    /// next look at the row tells.
+    Refused,
+    /// It may have happened, or still happen.
     Unknown(String),
 }
 
@@ -76,79 +91,101 @@ impl ScyllaLimits {
         let update = store
             .prepare_conditional("UPDATE {ks}.limits SET version = ?, account = ? WHERE key = ? IF version = ?")
             .await?;
-        Ok(Self { store, read, read_serial, insert, update, pauses: AtomicU64::new(0x9e37_79b9_7f4a_7c15) })
+        Ok(Self { store, read, read_serial, insert, update })
     }
 
-    async fn row(&self, key: &LimitKey, serial: bool) -> Result<Option<Row>, String> {
+    async fn row(&self, key: &LimitKey, serial: bool) -> Result<Option<Row>, Unread> {
+        let failed = |error: &dyn std::error::Error| Unread::Failed(words(error));
         let statement = if serial { &self.read_serial } else { &self.read };
         let result = self.store.session.execute_unpaged(statement, (key.to_string(),)).await;
-        let rows = result.map_err(|error| words(&error))?.into_rows_result().map_err(|error| words(&error))?;
-        let row = rows.maybe_first_row::<(Option<i64>, Option<&[u8]>, i64)>().map_err(|error| words(&error))?;
+        let rows = result.map_err(|error| failed(&error))?.into_rows_result().map_err(|error| failed(&error))?;
+        let row = rows.maybe_first_row::<(Option<i64>, Option<&[u8]>, i64)>().map_err(|error| failed(&error))?;
         let Some((Some(version), Some(bytes), millis)) = row else { return Ok(None) };
-        Ok(Some(Row { version, account: decode(bytes)?, now: millis * 1000 }))
+        let account = decode(bytes).map_err(Unread::Unreadable)?;
+        Ok(Some(Row { version, account, now: millis * 1000 }))
     }
 
-    async fn write(&self, key: &LimitKey, version: i64, account: &Account) -> Try {
+    async fn write(&self, key: &LimitKey, version: i64, account: &Account) -> Written {
         let bytes = match encode(account) {
             Ok(bytes) => bytes,
-            Err(cause) => return Try::Again(cause),
+            Err(cause) => return Written::Never(cause),
         };
         let values = (version + 1, bytes, key.to_string(), version);
-        Try::of(self.store.session.execute_unpaged(&self.update, values).await)
+        Written::of(self.store.session.execute_unpaged(&self.update, values).await)
     }
 
     /// Changes an account. `change` is called again for each try, on the account as it then is, and must find itself done
     /// where it is.
     async fn change<T>(&self, key: &LimitKey, change: impl Fn(&mut Account, Micros) -> T) -> Result<T, Error> {
         let until = Instant::now() + TRIED;
-        let (mut unknown, mut tries) = (false, 0);
-        loop {
-            let tried = match self.row(key, tries > 0).await {
+        // The version that a write is on of which nobody knows yet whether it went in. On no other can it any more.
+        let mut open: Option<i64> = None;
+        let mut unsettled = false;
+        let mut cause = String::new();
+        for tries in 0.. {
+            match self.row(key, unsettled).await {
                 Ok(None) => return Err(Error::Unset { key: key.clone() }),
                 Ok(Some(mut row)) => {
+                    open = open.filter(|version| *version == row.version);
+                    unsettled &= open.is_some();
                     let answer = change(&mut row.account, row.now);
-                    if !row.account.take_changed() {
+                    let changed = row.account.take_changed();
+                    // Else what was written before may still go in, and make another answer of it.
+                    if !changed && open.is_none() {
                         return Ok(answer);
                     }
-                    match self.write(key, row.version, &row.account).await {
-                        Try::Done => return Ok(answer),
-                        other => other,
+                    // Here, where it is known best what became of the tries before.
+                    if Instant::now() >= until {
+                        break;
+                    }
+                    if changed {
+                        match self.write(key, row.version, &row.account).await {
+                            Written::Done => return Ok(answer),
+                            Written::Never(words) => cause = words,
+                            Written::Refused => {
+                                open = Some(row.version);
+                                cause = format!("others changed it first for {} ms", TRIED.as_millis());
+                            }
+                            Written::Unknown(words) => (open, unsettled, cause) = (Some(row.version), true, words),
+                        }
                     }
                 }
-                Err(cause) => Try::Again(cause),
-            };
-            let (Try::Again(cause) | Try::Unknown(cause)) = &tried else { continue };
-            unknown |= matches!(tried, Try::Unknown(_));
-            tries += 1;
-            let pause = self.pause(tries);
-            if Instant::now() + pause >= until {
-                return Err(match unknown {
-                    true => Error::Unknown { key: key.clone(), cause: cause.clone() },
-                    false => Error::Unavailable(cause.clone()),
-                });
+                Err(Unread::Unreadable(words)) => return Err(given_up(key, open, words)),
+                Err(Unread::Failed(words)) => {
+                    cause = words;
+                    if Instant::now() >= until {
+                        break;
+                    }
+                }
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause(tries)).await;
         }
-    }
-
-    /// Longer the more tries were in vain, and different for everybody.
-    fn pause(&self, tries: u32) -> Duration {
-        let mut bits = self.pauses.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits ^= bits >> 27;
-        PAUSE_STEP * tries.min(PAUSE_STEPS_MAX) * (bits % 1000) as u32 / 1000
+        Err(given_up(key, open, cause))
     }
 }
 
-impl Try {
-    fn of(result: Result<scylla::response::query_result::QueryResult, ExecutionError>) -> Self {
+/// Any time up to a longest one, which grows with the tries that were in vain; another one in every process.
+fn pause(tries: u32) -> Duration {
+    let random = (RandomState::new().hash_one(tries) % 1000) as u32;
+    PAUSE * 2u32.pow(tries.min(PAUSE_DOUBLED_MAX)) * random / 1000
+}
+
+impl Written {
+    fn of(result: Result<QueryResult, ExecutionError>) -> Self {
         match result.map(applied) {
             Ok(Ok(true)) => Self::Done,
-            Ok(Ok(false)) => Self::Again("others changed it first, again and again".into()),
+            Ok(Ok(false)) => Self::Refused,
             Ok(Err(cause)) => Self::Unknown(cause),
             Err(error) if may_have_happened(&error) => Self::Unknown(words(&error)),
-            Err(error) => Self::Again(words(&error)),
+            Err(error) => Self::Never(words(&error)),
         }
+    }
+}
+
+fn given_up(key: &LimitKey, open: Option<i64>, cause: String) -> Error {
+    match open {
+        Some(_) => Error::Unknown { key: key.clone(), cause },
+        None => Error::Unavailable(cause),
     }
 }
 
@@ -185,11 +222,12 @@ impl Limits for ScyllaLimits {
         }
         let bytes = encode(&Account::new(setting)).map_err(Error::Unavailable)?;
         let result = self.store.session.execute_unpaged(&self.insert, (key.to_string(), bytes)).await;
-        match Try::of(result) {
-            Try::Done => Ok(true),
-            // Somebody else made the row, or nobody knows: now it is there, or the caller sets it again.
-            Try::Again(_) => self.change(key, |account, _| account.set(setting)).await,
-            Try::Unknown(cause) => Err(Error::Unknown { key: key.clone(), cause }),
+        match Written::of(result) {
+            Written::Done => Ok(true),
+            // Somebody else made the row.
+            Written::Refused => self.change(key, |account, _| account.set(setting)).await,
+            Written::Never(cause) => Err(Error::Unavailable(cause)),
+            Written::Unknown(cause) => Err(Error::Unknown { key: key.clone(), cause }),
         }
     }
 
@@ -198,8 +236,10 @@ impl Limits for ScyllaLimits {
     }
 
     async fn state(&self, key: &LimitKey) -> Result<Option<Standing>, Error> {
-        let row = self.row(key, false).await.map_err(Error::Unavailable)?;
-        Ok(row.map(|row| row.account.standing(row.now)))
+        match self.row(key, false).await {
+            Ok(row) => Ok(row.map(|row| row.account.standing(row.now))),
+            Err(Unread::Failed(cause) | Unread::Unreadable(cause)) => Err(Error::Unavailable(cause)),
+        }
     }
 }
 

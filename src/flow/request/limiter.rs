@@ -139,7 +139,8 @@ impl Limiter {
             }
             sent.for_each(|one| drop(tokio::spawn(one)));
             // What was cancelled or given up since may serve somebody.
-            self.0.serve();
+            let wanted = self.0.state.lock().wanted();
+            self.0.serve(&wanted);
         }
     }
 }
@@ -157,9 +158,9 @@ impl Drop for Place<'_> {
 }
 
 impl Shared {
-    /// Lets through who can go, and asks for what is missing.
-    fn serve(self: &Arc<Self>) {
-        let pass = self.state.lock().pass(self.holder, Instant::now());
+    /// Lets through who waits for these keys and can go, and asks for what is missing.
+    fn serve(self: &Arc<Self>, keys: &[LimitKey]) {
+        let pass = self.state.lock().pass(keys, self.holder, Instant::now());
         self.carry_out(pass);
     }
 
@@ -174,11 +175,11 @@ impl Shared {
         for (key, ask) in pass.asks {
             tokio::spawn(self.clone().reserve(key, ask));
         }
-        for at in pass.again {
+        for (key, at) in pass.again {
             let shared = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep_until(at).await;
-                shared.serve();
+                shared.serve(&[key]);
             });
         }
     }
@@ -186,7 +187,7 @@ impl Shared {
     /// Takes a caller out of the line; `None` where it is not in it any more.
     fn leave(&self, number: u64) -> Option<Refused> {
         let mut state = self.state.lock();
-        let ticket = state.line.remove(&number)?;
+        let ticket = state.remove(number)?;
         Some(state.later(&ticket.wants, Instant::now()))
     }
 
@@ -199,7 +200,7 @@ impl Shared {
         let began = Instant::now();
         let answer = self.limits.reserve(&key, &ask).await;
         self.state.lock().answered(&key, ask, began, answer);
-        self.serve();
+        self.serve(&[key]);
     }
 
     async fn give_back(self: Arc<Self>, key: LimitKey, op: u64, returned: Returned) {
@@ -213,6 +214,6 @@ impl Shared {
             Err(error) => desk.failed(now, &key, &error, returned, None),
         }
         drop(state);
-        self.serve();
+        self.serve(&[key]);
     }
 }

@@ -33,6 +33,8 @@ pub struct World {
     /// What one call is estimated at, and the least percentage of it that it comes to.
     pub call: Amounts,
     pub actual_percent_min: u64,
+    /// Second at which the limit is set; before there is none.
+    pub limited_at: i64,
     pub seed: u64,
 }
 
@@ -53,6 +55,7 @@ impl World {
             spared_percent: 0,
             call,
             actual_percent_min: 100,
+            limited_at: 0,
             seed: 1,
         }
     }
@@ -116,8 +119,7 @@ struct Fleet {
 
 /// Lets them loose, and gives what arrived, in order.
 pub fn run(world: &World) -> Arrivals {
-    let limit = world.limit;
-    let account = Account::new(&Setting { version: 1, limit, spent: None });
+    let account = Account::new(&Setting::default());
     let mut fleet = Fleet {
         world: world.clone(),
         account,
@@ -139,6 +141,7 @@ pub fn run(world: &World) -> Arrivals {
         if now > super::T0 + world.seconds * super::S {
             break;
         }
+        fleet.set(now);
         match step {
             Step::Read => fleet.read(place, now),
             Step::Write { read } => fleet.write(place, now, read),
@@ -174,6 +177,15 @@ impl Fleet {
     fn at(&mut self, time: Micros, place: usize, step: Step) {
         self.number += 1;
         self.events.push(Reverse((time, self.number, place, step)));
+    }
+
+    /// Sets the limit once it is time.
+    fn set(&mut self, now: Micros) {
+        let setting = Setting { version: 1, limit: self.world.limit, spent: None };
+        if now >= super::T0 + self.world.limited_at * super::S && self.account.set(&setting) {
+            self.account.take_changed();
+            self.version += 1;
+        }
     }
 
     /// A worker begins an operation.

@@ -54,6 +54,23 @@ proptest! {
     }
 }
 
+#[test]
+fn a_limit_that_is_set_where_none_was_holds_in_every_window_that_begins_a_lease_and_the_slack_later() {
+    let limit = Limit { requests_per_minute: Some(600), ..Limit::default() };
+    for seed in 1..=8 {
+        let calm = World::calm(limit, 4, Amounts { requests: 1, ..Amounts::ZERO });
+        let jitter = SLACK - 1_000;
+        let world = World { limited_at: 10, seconds: 200, jitter, hop: 100_000, held_percent: 50, seed, ..calm };
+        let arrivals = run(&world);
+        assert!(most_in_a_window(&arrivals, Dimension::Requests) > 1200, "there was no limit before");
+        let from = T0 + 10 * S + LEASE_LIFE + SLACK;
+        let later: Vec<_> = arrivals.into_iter().filter(|(at, _)| *at >= from).collect();
+        assert!(later.len() > 1500, "{}: nothing came later", later.len());
+        let most = most_in_a_window(&later, Dimension::Requests);
+        assert!(most <= 600, "{most} in a minute");
+    }
+}
+
 /// The recount finds it: with more delay than the slack allows for, arrivals do exceed the limit.
 #[test]
 fn more_jitter_than_the_slack_is_seen_by_the_recount() {

@@ -7,13 +7,17 @@ use crate::domain::limit::{
     Amounts, Ask, Closed, Correction, Dimension, Grant, LEASES_MAX, LimitKey, Mark, Returned, Why,
 };
 use crate::ports::limits::Error;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// A lease of which nothing was taken for so long goes back.
 const IDLE: Duration = Duration::from_millis(300);
-/// How long what can be returned waits for a request that it can ride with.
-const RIDES: Duration = Duration::from_millis(250);
+/// How long what can be returned waits for a request that it can ride with, for each holder that takes part: so however
+/// many there are, what goes for its own sake is some thirty changes of the account a second.
+const RIDES: Duration = Duration::from_millis(30);
+const RIDES_MIN: Duration = Duration::from_millis(100);
+const RIDES_MAX: Duration = Duration::from_millis(1000);
 /// A lease with less life than this lets nobody through any more: a caller needs a moment to begin.
 const MARGIN: Duration = Duration::from_millis(100);
 /// Over which the demand of the near future is told from that of the near past.
@@ -127,8 +131,12 @@ pub struct Desk {
     pub too_large: Option<(Dimension, u64)>,
     unset: bool,
     pub failures: u32,
-    /// An earlier caller waits for this key alone.
-    pub held: bool,
+    /// Holders that took part when it was last asked.
+    pub active: u32,
+    /// The first caller that waits for this key alone: those after it do not pass.
+    pub held_by: Option<u64>,
+    /// Who waits for it, by the order in which they came.
+    pub queue: BTreeSet<u64>,
     waiting: Amounts,
     needed: Option<Amounts>,
     looks_again_at: Option<Instant>,
@@ -153,7 +161,9 @@ impl Desk {
             too_large: None,
             unset: false,
             failures: 0,
-            held: false,
+            active: 1,
+            held_by: None,
+            queue: BTreeSet::new(),
             waiting: Amounts::ZERO,
             needed: None,
             looks_again_at: None,
@@ -164,9 +174,19 @@ impl Desk {
         }
     }
 
-    /// Begins a look at the line.
+    /// Begins a look at the queue.
     pub fn look(&mut self) {
-        (self.held, self.waiting, self.needed) = (false, Amounts::ZERO, None);
+        (self.held_by, self.waiting, self.needed) = (None, Amounts::ZERO, None);
+    }
+
+    pub fn is_held(&self, from: u64) -> bool {
+        self.held_by.is_some_and(|first| first < from)
+    }
+
+    pub fn hold(&mut self, number: u64) {
+        if !self.is_held(number) {
+            self.held_by = Some(number);
+        }
     }
 
     pub fn demand(&mut self, amounts: Amounts) {
@@ -218,7 +238,7 @@ impl Desk {
 
     /// The next request, where one is due: somebody waits, or what there is runs low.
     pub fn ask(&mut self, holder: u64, now: Instant) -> Option<Ask> {
-        if self.busy || self.ask_at > now {
+        if self.busy || (self.ask_at > now && !self.asks_early(now)) {
             return None;
         }
         self.turn_span(now);
@@ -240,6 +260,18 @@ impl Desk {
         let wanted = self.waiting.plus(ahead).max(needed);
         (self.waiting, self.needed) = (Amounts::ZERO, None);
         Some(Ask { holder, op: self.op, needed, wanted, returned: self.pack() })
+    }
+
+    /// When it told to wait it did not know of what is returned: that may make room sooner, and is a change in any case.
+    fn asks_early(&self, now: Instant) -> bool {
+        let told = self.failures == 0 && matches!(self.why, Some(Why::Limit(_)));
+        told && !self.queue.is_empty() && self.is_due(now)
+    }
+
+    /// What can be returned has waited long enough.
+    fn is_due(&self, now: Instant) -> bool {
+        let rides = RIDES.saturating_mul(self.active).clamp(RIDES_MIN, RIDES_MAX);
+        self.returned_since.is_some_and(|since| now.duration_since(since) >= rides)
     }
 
     /// When somebody must look again, if nobody does yet.
@@ -366,8 +398,8 @@ impl Desk {
 
     /// What goes back alone, since no request came that it could ride with.
     pub fn give_back(&mut self, now: Instant, all: bool) -> Option<(u64, Returned)> {
-        let due = self.returned_since.is_some_and(|since| all || now.duration_since(since) >= RIDES);
-        if !due || self.busy || (self.failures > 0 && self.ask_at > now && !all) {
+        let due = self.is_due(now) && !self.asks_early(now) && (self.failures == 0 || self.ask_at <= now);
+        if self.busy || self.returned.is_empty() || !(all || due) {
             return None;
         }
         self.op += 1;
@@ -377,7 +409,7 @@ impl Desk {
     }
 
     pub fn is_idle(&self, now: Instant) -> bool {
-        let nothing = self.leases.is_empty() && self.returned.is_empty() && !self.busy && self.needed.is_none();
+        let nothing = self.leases.is_empty() && self.returned.is_empty() && !self.busy && self.queue.is_empty();
         nothing && self.ask_at <= now && now.duration_since(self.used_at) >= KEPT
     }
 }

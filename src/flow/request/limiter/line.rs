@@ -1,4 +1,8 @@
 //! Who waits, for what, and who goes next.
+//!
+//! A caller that waits stands in the queue of each key that something is asked of for it: those that it lacks, or only
+//! those among them that told to wait. So a key that gives something concerns its own queue alone, and a look at that
+//! leaves at most [`LOOKED_MAX`] callers waiting, however many there are behind them.
 
 use super::desk::{Desk, Lease};
 use super::permit::Part;
@@ -11,6 +15,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+/// Most callers that one look at a key finds to wait on. Those behind them come nearer with each that goes.
+pub const LOOKED_MAX: usize = 256;
 
 #[derive(Default)]
 pub struct State {
@@ -33,8 +40,20 @@ pub struct Pass {
     pub served: Vec<(Vec<Part>, Instant, oneshot::Sender<Answer>)>,
     pub refused: Vec<(Refused, oneshot::Sender<Answer>)>,
     pub asks: Vec<(LimitKey, Ask)>,
-    /// When to look again, for keys that told to wait.
-    pub again: Vec<Instant>,
+    /// When to look again at keys that told to wait.
+    pub again: Vec<(LimitKey, Instant)>,
+    /// Keys that may have to be asked.
+    touched: HashSet<LimitKey>,
+    /// Callers that were looked at and wait on.
+    pub left: usize,
+}
+
+impl Pass {
+    fn touch(&mut self, key: &LimitKey) {
+        if !self.touched.contains(key) {
+            self.touched.insert(key.clone());
+        }
+    }
 }
 
 /// A key that is named twice is one limit with both amounts.
@@ -67,57 +86,91 @@ impl State {
     pub fn arrive(&mut self, ticket: Ticket, holder: u64, now: Instant) -> (u64, Pass) {
         self.tickets += 1;
         let number = self.tickets;
-        let keys: Vec<_> = ticket.wants.iter().map(|(key, _)| key.clone()).collect();
-        for key in &keys {
+        let mut pass = Pass::default();
+        for (key, _) in &ticket.wants {
             self.desk(key, now);
+            pass.touch(key);
         }
         self.line.insert(number, ticket);
-        let mut pass = Pass::default();
-        self.try_into(number, now, &mut pass);
-        self.ask(keys, holder, now, &mut pass);
+        self.try_into(number, None, now, &mut pass);
+        self.ask(holder, now, &mut pass);
         (number, pass)
     }
 
-    /// A look at the whole line, from the front.
-    pub fn pass(&mut self, holder: u64, now: Instant) -> Pass {
-        let mut keys: Vec<_> = self.wanted().into_iter().cloned().collect();
-        keys.sort_unstable();
-        keys.iter().for_each(|key| self.desk(key, now).look());
+    /// A look at those who wait for these keys, from the front.
+    pub fn pass(&mut self, keys: &[LimitKey], holder: u64, now: Instant) -> Pass {
         let mut pass = Pass::default();
-        let numbers: Vec<u64> = self.line.keys().copied().collect();
-        numbers.into_iter().for_each(|number| self.try_into(number, now, &mut pass));
-        self.ask(keys, holder, now, &mut pass);
+        for key in keys {
+            self.look(key, now, &mut pass);
+            pass.touch(key);
+        }
+        self.ask(holder, now, &mut pass);
         pass
     }
 
     /// The keys that somebody waits for.
-    fn wanted(&self) -> HashSet<&LimitKey> {
-        self.line.values().flat_map(|ticket| &ticket.wants).map(|(key, _)| key).collect()
+    pub fn wanted(&self) -> Vec<LimitKey> {
+        let wanted = self.desks.iter().filter(|(_, desk)| !desk.queue.is_empty());
+        let mut keys: Vec<_> = wanted.map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys
     }
 
-    fn ask(&mut self, keys: Vec<LimitKey>, holder: u64, now: Instant, pass: &mut Pass) {
+    fn look(&mut self, key: &LimitKey, now: Instant, pass: &mut Pass) {
+        let (mut next, mut left) = (0, 0);
+        self.desk(key, now).look();
+        while left < LOOKED_MAX {
+            let queue = self.desks.get(key).map(|desk| &desk.queue);
+            let Some(number) = queue.and_then(|queue| queue.range(next..).next().copied()) else { break };
+            next = number + 1;
+            left += usize::from(self.try_into(number, Some(key), now, pass));
+        }
+        pass.left += left;
+    }
+
+    fn ask(&mut self, holder: u64, now: Instant, pass: &mut Pass) {
+        let mut keys: Vec<_> = pass.touched.drain().collect();
+        keys.sort_unstable();
         for key in keys {
             let desk = self.desk(&key, now);
             match desk.ask(holder, now) {
                 Some(ask) => pass.asks.push((key, ask)),
-                None => pass.again.extend(desk.look_again(now)),
+                None => pass.again.extend(desk.look_again(now).map(|at| (key, at))),
             }
         }
     }
 
-    fn try_into(&mut self, number: u64, now: Instant, pass: &mut Pass) {
-        match self.try_one(number, now) {
+    /// Whether it waits on. `looked` is the key whose queue is looked at.
+    fn try_into(&mut self, number: u64, looked: Option<&LimitKey>, now: Instant, pass: &mut Pass) -> bool {
+        let tried = self.try_one(number, looked, now, pass);
+        if matches!(tried, Tried::Waits) {
+            return true;
+        }
+        let Some(ticket) = self.remove(number) else { return false };
+        match tried {
             Tried::Served(parts, send_by) => {
-                pass.served.extend(self.line.remove(&number).map(|ticket| (parts, send_by, ticket.answer)));
+                // What is left may be too little for the next.
+                ticket.wants.iter().for_each(|(key, _)| pass.touch(key));
+                pass.served.push((parts, send_by, ticket.answer));
             }
-            Tried::Refused(refused) => {
-                pass.refused.extend(self.line.remove(&number).map(|ticket| (refused, ticket.answer)));
-            }
+            Tried::Refused(refused) => pass.refused.push((refused, ticket.answer)),
             Tried::Waits => {}
         }
+        false
     }
 
-    fn try_one(&mut self, number: u64, now: Instant) -> Tried {
+    /// Takes a caller out of the line.
+    pub fn remove(&mut self, number: u64) -> Option<Ticket> {
+        let ticket = self.line.remove(&number)?;
+        for (key, _) in &ticket.wants {
+            if let Some(desk) = self.desks.get_mut(key) {
+                desk.queue.remove(&number);
+            }
+        }
+        Some(ticket)
+    }
+
+    fn try_one(&mut self, number: u64, looked: Option<&LimitKey>, now: Instant, pass: &mut Pass) -> Tried {
         let Self { desks, line, .. } = self;
         let Some(ticket) = line.get(&number) else { return Tried::Waits };
         let mut lacking = Vec::new();
@@ -126,8 +179,8 @@ impl State {
             if let Some(refused) = desk.refuses(key, *amounts) {
                 return Tried::Refused(refused);
             }
-            if desk.held || !desk.has(*amounts, now) {
-                lacking.push((key, *amounts));
+            if desk.is_held(number) || !desk.has(*amounts, now) {
+                lacking.push(key);
             }
         }
         if lacking.is_empty() {
@@ -139,17 +192,28 @@ impl State {
             return Tried::Served(parts, ends.into_iter().min().unwrap_or(ticket.deadline));
         }
         // Nothing is asked of the others before the one that holds the call up can give.
-        let stuck = |key: &LimitKey| desks.get(key).is_some_and(|desk| desk.ask_at > now);
-        let any_stuck = lacking.iter().any(|(key, _)| stuck(key));
-        let asked: Vec<_> = lacking.iter().filter(|(key, _)| !any_stuck || stuck(key)).cloned().collect();
         let alone = lacking.len() == 1;
-        for (key, amounts) in asked {
+        let stuck = |key: &LimitKey| desks.get(key).is_some_and(|desk| desk.ask_at > now);
+        if lacking.iter().any(|key| stuck(key)) {
+            lacking.retain(|key| stuck(key));
+        }
+        for (key, amounts) in &ticket.wants {
             let Some(desk) = desks.get_mut(key) else { continue };
+            if !lacking.contains(&key) {
+                desk.queue.remove(&number);
+                continue;
+            }
             if let Some(until) = desk.until.filter(|until| desk.ask_at > now && *until > ticket.deadline) {
                 return Tried::Refused(Refused::Later { key: key.clone(), at: until, why: desk.why });
             }
-            desk.held |= alone;
-            desk.demand(amounts);
+            if alone {
+                desk.hold(number);
+            }
+            // What it asks of a key that it waited for before was counted when that was looked at.
+            if desk.queue.insert(number) || looked == Some(key) {
+                desk.demand(*amounts);
+                pass.touch(key);
+            }
         }
         Tried::Waits
     }
@@ -166,6 +230,7 @@ impl State {
         };
         desk.failures = 0;
         desk.mark = reserved.mark;
+        desk.active = u32::try_from(reserved.active).unwrap_or(u32::MAX);
         desk.too_large = None;
         match reserved.outcome {
             Outcome::Granted(grant) => {
@@ -173,7 +238,7 @@ impl State {
                 (desk.until, desk.why) = (None, None);
             }
             Outcome::Wait { until, why } => {
-                let most = (SPREAD * u32::try_from(reserved.active).unwrap_or(u32::MAX)).min(SPREAD_MAX);
+                let most = SPREAD.saturating_mul(desk.active).min(SPREAD_MAX);
                 let spread = most * (random % 1000) as u32 / 1000;
                 desk.wait(now, duration(until - reserved.at), spread, Some(why));
             }
@@ -193,7 +258,7 @@ impl State {
         let soon = now + SOON;
         let lacking = wants.iter().filter_map(|(key, amounts)| {
             let desk = self.desks.get(key)?;
-            let lacks = desk.held || !desk.has(*amounts, now);
+            let lacks = desk.held_by.is_some() || !desk.has(*amounts, now);
             lacks.then(|| (desk.until.map_or(soon, |until| until.max(soon)), key, desk.why))
         });
         let last = lacking.max_by_key(|(at, _, _)| *at);
@@ -208,9 +273,8 @@ impl State {
     /// What can go back now, one operation for each key; everything at the end.
     pub fn returns(&mut self, now: Instant, all: bool) -> Vec<(LimitKey, u64, Returned)> {
         let mut returns = Vec::new();
-        let wanted: HashSet<_> = self.wanted().into_iter().cloned().collect();
         self.desks.retain(|key, desk| {
-            if !wanted.contains(key) {
+            if desk.queue.is_empty() {
                 desk.look();
             }
             desk.tick(now, all);

@@ -6,6 +6,7 @@ mod store;
 use super::*;
 use crate::domain::limit::{Budget, LEASE_LIFE, Limit, Period, WINDOW};
 use crate::domain::{Aggregate, StreamId, TenantId};
+use line::LOOKED_MAX;
 use store::Store;
 use uuid::Uuid;
 
@@ -167,6 +168,37 @@ async fn a_large_call_is_not_passed_by_small_ones() {
     // A thousand tokens flow back each second.
     assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
     greedy.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_wait_in_order_and_a_look_at_them_ends_after_some_hundred() {
+    let store = Store::new(&[(model("a"), per_minute(600, 60_000)), (tenant(1), dollars(1_000_000_000))]);
+    let (limiter, _stop) = limiter(&store, 1);
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let callers = (0..5000).map(|number| {
+        let (limiter, served) = (limiter.clone(), served.clone());
+        tokio::spawn(async move {
+            let wants = [(model("a"), Amounts::call(10)), (tenant(1), money(1))];
+            if let Ok(mut permit) = limiter.acquire(&wants, within(600)).await {
+                assert!(permit.send());
+                served.lock().push(number);
+            }
+        })
+    });
+    let callers = callers.collect::<Vec<_>>();
+    for _ in 0..20 {
+        pass(Duration::from_secs(5)).await;
+        let looked = limiter.0.state.lock().pass(&[model("a"), tenant(1)], limiter.0.holder, Instant::now());
+        assert!(looked.left <= 2 * LOOKED_MAX, "{} were looked at", looked.left);
+        limiter.0.carry_out(looked);
+    }
+    let served = served.lock().clone();
+    // Ten a second for 100 s.
+    assert!((950..=1050).contains(&served.len()), "{} were served", served.len());
+    assert_eq!(served, (0..served.len()).collect::<Vec<_>>(), "in the order in which they came");
+    callers.iter().for_each(|caller| caller.abort());
+    pass(Duration::from_secs(120)).await;
+    assert!(limiter.0.state.lock().desks.is_empty(), "nobody is left in a queue");
 }
 
 #[tokio::test(start_paused = true)]

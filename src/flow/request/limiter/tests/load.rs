@@ -1,25 +1,38 @@
 //! Several processes with many callers each: limits hold over all of them and are used, money too.
 
 use super::*;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What arrived: when, and of what size.
 type Arrivals = Arc<Mutex<Vec<(Instant, u64)>>>;
 
-/// What a call is estimated at, and the most that it comes to less.
-#[derive(Clone, Copy)]
-struct Tokens {
+/// What a call is estimated at, what it comes to, and how long the provider takes to answer.
+#[derive(Clone, Debug)]
+struct Calls {
     estimate: u64,
-    less: u64,
+    actual: RangeInclusive<u64>,
+    answer_ms: RangeInclusive<u64>,
+}
+
+impl Calls {
+    /// Calls of so many tokens at most, and of a quarter less at least, that take seconds.
+    fn of(estimate: u64) -> Self {
+        Self { estimate, actual: estimate - estimate / 4..=estimate, answer_ms: 500..=5_500 }
+    }
+}
+
+fn within_range(range: &RangeInclusive<u64>, random: u64) -> u64 {
+    range.start() + random % (1 + range.end() - range.start())
 }
 
 /// A caller that always has another call. What a call costs follows from its number.
-async fn call(limiter: Limiter, tokens: Tokens, seed: u64, arrivals: Arrivals) {
+async fn call(limiter: Limiter, calls: Calls, seed: u64, arrivals: Arrivals) {
     let mut random = seed;
     loop {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let bits = random >> 33;
-        let wants = [(model("a"), Amounts::call(tokens.estimate)), (tenant(u128::from(seed % 3)), money(100))];
+        let wants = [(model("a"), Amounts::call(calls.estimate)), (tenant(u128::from(seed % 3)), money(100))];
         let mut permit = match limiter.acquire(&wants, within(30)).await {
             Ok(permit) => permit,
             Err(Refused::Later { at, .. }) => {
@@ -33,11 +46,12 @@ async fn call(limiter: Limiter, tokens: Tokens, seed: u64, arrivals: Arrivals) {
         if !permit.send() {
             continue;
         }
-        let actual = tokens.estimate - bits % (1 + tokens.less);
+        let actual = within_range(&calls.actual, bits);
         arrivals.lock().push((Instant::now() + Duration::from_micros(bits % 300_000), actual));
-        // The provider answers seconds later; other calls of the process go on meanwhile.
+        // Other calls of the process go on until the provider answers.
+        let answer = Duration::from_millis(within_range(&calls.answer_ms, bits));
         tokio::spawn(async move {
-            pass(Duration::from_millis(500 + bits % 5000)).await;
+            pass(answer).await;
             permit.settle(Amounts { requests: 1, tokens: actual, micro_usd: 90 });
         });
     }
@@ -66,12 +80,12 @@ struct Process {
 }
 
 impl Process {
-    fn start(store: &Arc<Store>, holder: u64, tokens: Tokens, arrivals: &Arrivals) -> Self {
+    fn start(store: &Arc<Store>, holder: u64, calls: &Calls, arrivals: &Arrivals) -> Self {
         let (limiter, stop) =
             (Limiter::new(store.clone(), holder.wrapping_mul(0x9e37_79b9_7f4a_7c15)), CancellationToken::new());
         let seeds = (0..15).map(|caller| holder * 15 + caller);
         let mut tasks: Vec<_> =
-            seeds.map(|seed| tokio::spawn(call(limiter.clone(), tokens, seed, arrivals.clone()))).collect();
+            seeds.map(|seed| tokio::spawn(call(limiter.clone(), calls.clone(), seed, arrivals.clone()))).collect();
         let token = stop.clone();
         tasks.push(tokio::spawn(async move { limiter.run(token).await }));
         Self { stop, tasks }
@@ -89,29 +103,48 @@ impl Process {
     }
 }
 
-async fn saturate(limit: Limit, tokens: Tokens, fails_percent: u64, change_every: Option<u64>) -> [(u64, u64); 2] {
-    const SECONDS: u64 = 420;
-    let rich = |number| (tenant(number), Limit { requests_per_minute: Some(10_000), ..dollars(1_000_000_000) });
-    let store = Store::new(&[(model("a"), limit), rich(0), rich(1), rich(2)]);
-    store.fail(fails_percent);
-    let arrivals = Arrivals::default();
-    let started = Instant::now();
-    let start = |holder| Process::start(&store, holder, tokens, &arrivals);
-    let mut processes: Vec<_> = (1..=3).map(start).collect();
-    for (place, second) in (1..SECONDS).step_by(change_every.unwrap_or(SECONDS) as usize).skip(1).enumerate() {
-        tokio::time::sleep_until(started + Duration::from_secs(second)).await;
-        processes[place % 3].end(place % 2 == 0);
-        processes[place % 3] = start(place as u64 + 4);
+/// Processes of which each always has more to do than it may.
+struct Fleet {
+    processes: u64,
+    limit: Limit,
+    calls: Calls,
+    fails_percent: u64,
+    /// One goes, and another comes, every so many seconds.
+    change_every: Option<usize>,
+}
+
+impl Fleet {
+    fn of(processes: u64, limit: Limit, calls: Calls) -> Self {
+        Self { processes, limit, calls, fails_percent: 0, change_every: None }
     }
-    tokio::time::sleep_until(started + Duration::from_secs(SECONDS)).await;
-    processes.iter_mut().for_each(|process| process.end(true));
-    let seen = arrivals.lock().clone();
-    recount(seen, started, SECONDS)
+
+    async fn saturate(self) -> [(u64, u64); 2] {
+        const SECONDS: u64 = 420;
+        let rich = |number| (tenant(number), Limit { requests_per_minute: Some(10_000), ..dollars(1_000_000_000) });
+        let store = Store::new(&[(model("a"), self.limit), rich(0), rich(1), rich(2)]);
+        store.fail(self.fails_percent);
+        let arrivals = Arrivals::default();
+        let started = Instant::now();
+        let start = |holder| Process::start(&store, holder, &self.calls, &arrivals);
+        let mut processes: Vec<_> = (1..=self.processes).map(start).collect();
+        let changes = (1..SECONDS).step_by(self.change_every.unwrap_or(SECONDS as usize)).skip(1).enumerate();
+        for (number, second) in changes {
+            tokio::time::sleep_until(started + Duration::from_secs(second)).await;
+            let place = number % processes.len();
+            processes[place].end(number % 2 == 0);
+            processes[place] = start(self.processes + 1 + number as u64);
+        }
+        tokio::time::sleep_until(started + Duration::from_secs(SECONDS)).await;
+        processes.iter_mut().for_each(|process| process.end(true));
+        let seen = arrivals.lock().clone();
+        eprintln!("{} changes of the account a second", store.changes() as u64 / SECONDS);
+        recount(seen, started, SECONDS)
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn requests_of_many_processes_stay_within_the_limit_and_use_it() {
-    let [(most, least), _] = saturate(per_minute(600, 10_000_000), Tokens { estimate: 100, less: 25 }, 0, None).await;
+    let [(most, least), _] = Fleet::of(3, per_minute(600, 10_000_000), Calls::of(100)).saturate().await;
     eprintln!("600 requests a minute: {most} at most, {least} of 3000 in five minutes");
     assert!(most <= 600, "{most} in a minute");
     assert!(least >= 2940, "{least} of 3000 in five minutes");
@@ -119,11 +152,11 @@ async fn requests_of_many_processes_stay_within_the_limit_and_use_it() {
 
 #[tokio::test(start_paused = true)]
 async fn tokens_of_many_processes_stay_within_the_limit_and_use_it() {
-    // Of calls that come to a quarter less at most, an eighth of what is under way is reserved in vain until it is known,
-    // three seconds later: 0.7 % of what flows in a minute.
-    for (less, wanted) in [(0, 490_000 - 400), (100, 486_000)] {
-        let tokens = Tokens { estimate: 400, less };
-        let [(requests, _), (most, least)] = saturate(per_minute(600, 100_000), tokens, 0, None).await;
+    // Of calls that come to an eighth less on average, as much as that of what is under way is reserved in vain until it is
+    // known, three seconds later: 0.7 % of what flows in a minute.
+    let exact = Calls { actual: 400..=400, ..Calls::of(400) };
+    for (calls, wanted) in [(exact, 490_000 - 400), (Calls::of(400), 486_000)] {
+        let [(requests, _), (most, least)] = Fleet::of(3, per_minute(600, 100_000), calls).saturate().await;
         eprintln!("100,000 tokens a minute: {most} at most in {requests} calls, {least} of 500,000 in five minutes");
         assert!(requests <= 600 && most <= 100_000, "{requests} calls, {most} tokens in a minute");
         assert!(least >= wanted, "{least} of 500,000 in five minutes");
@@ -131,8 +164,20 @@ async fn tokens_of_many_processes_stay_within_the_limit_and_use_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn measure() {
+    for (processes, estimate, answer_ms) in [(8, 800, 50..=150), (8, 800, 100..=300), (8, 800, 500..=1500), (8, 800, 500..=5500), (8,200,500..=5500), (8, 330, 500..=5500), (8, 300,100..=300)] {
+        let calls = Calls { estimate, actual: estimate / 2..=estimate / 2, answer_ms };
+        let words = format!("{processes} {calls:?}");
+        let [(requests, least_requests), (most, least)] = Fleet::of(processes, per_minute(600, 100_000), calls).saturate().await;
+        eprintln!("{words}: {requests} calls, {most} tokens at most; {least_requests} of 3000, {least} of 500,000 = {}", least as f64/ 5000.0);
+        assert!(requests <= 600 && most <= 100_000, "{requests} calls, {most} tokens in a minute");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn while_the_store_fails_now_and_then_the_limit_holds() {
-    let [(most, least), _] = saturate(per_minute(600, 10_000_000), Tokens { estimate: 100, less: 25 }, 5, None).await;
+    let fleet = Fleet { fails_percent: 5, ..Fleet::of(3, per_minute(600, 10_000_000), Calls::of(100)) };
+    let [(most, least), _] = fleet.saturate().await;
     eprintln!("with failures: {most} at most, {least} of 3000 in five minutes");
     assert!(most <= 600, "{most} in a minute");
     assert!(least >= 2700, "{least} of 3000 in five minutes");
@@ -140,8 +185,8 @@ async fn while_the_store_fails_now_and_then_the_limit_holds() {
 
 #[tokio::test(start_paused = true)]
 async fn while_processes_come_go_and_die_the_limit_holds_and_is_used_to_90_percent() {
-    let tokens = Tokens { estimate: 100, less: 0 };
-    let [(most, least), _] = saturate(per_minute(600, 10_000_000), tokens, 1, Some(5)).await;
+    let fleet = Fleet::of(3, per_minute(600, 10_000_000), Calls::of(100));
+    let [(most, least), _] = Fleet { fails_percent: 1, change_every: Some(5), ..fleet }.saturate().await;
     eprintln!("with changes: {most} at most, {least} of 3000 in five minutes");
     assert!(most <= 600, "{most} in a minute");
     assert!(least >= 2700, "{least} of 3000 in five minutes");
