@@ -5,6 +5,7 @@ pub mod breaker;
 pub mod bulkhead;
 pub mod catalog;
 pub mod engine;
+pub mod join;
 pub mod limiter;
 pub mod open;
 pub mod owners;

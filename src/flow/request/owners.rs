@@ -7,9 +7,10 @@
 use crate::domain::limit::{Ask, Budget, Limit, LimitKey, News, Period, Reserved, Returned, Setting, Spent, Standing};
 use crate::domain::limit::tier_requests_per_minute;
 use crate::domain::tenant::{Tier, standing};
+use crate::domain::usage::{self, Series, Window};
 use crate::domain::{AnyState, Partitions, StreamId, TenantId, llm_provider, tenant};
 use crate::ports::limits::Error;
-use crate::ports::{Index, Limits};
+use crate::ports::{Clock, Index, Limits, Usage};
 use async_trait::async_trait;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -28,6 +29,29 @@ pub trait Spending: Send + Sync + 'static {
     /// # Errors
     /// When it cannot be read.
     async fn of(&self, tenant: TenantId, period: Period) -> Result<Option<Spent>, String>;
+}
+
+/// What the usage of requests says, as far as it is projected.
+pub struct Counted {
+    pub usage: Arc<dyn Usage>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Pico-dollars in a micro-dollar.
+const PICO: i128 = 1_000_000;
+
+#[async_trait]
+impl Spending for Counted {
+    async fn of(&self, tenant: TenantId, period: Period) -> Result<Option<Spent>, String> {
+        let at = self.clock.now();
+        let key = tenant.to_string().into();
+        let series = Series { tenant, dimension: usage::Dimension::Tenant, key, window: Window::Day };
+        let days = self.usage.windows(&series, period.start_of(at)..at).await.map_err(|error| error.to_string())?;
+        let pico: i128 = days.iter().map(|(_, totals)| totals.cost_pico_usd).sum();
+        // Rounded up: a budget is not to be exceeded.
+        let micro_usd = u64::try_from((pico.max(0) + PICO - 1) / PICO).unwrap_or(u64::MAX);
+        Ok(Some(Spent { at, micro_usd }))
+    }
 }
 
 /// A store of limits that are set by their owners.
