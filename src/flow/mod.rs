@@ -14,6 +14,7 @@ pub mod projected;
 pub mod query;
 pub mod react;
 pub mod relay;
+mod said;
 pub mod trace;
 pub mod world;
 

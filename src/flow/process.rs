@@ -31,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// What every processor is given.
 #[derive(Clone)]
@@ -160,6 +161,7 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         state,
         marks,
         pinned: HashMap::new(),
+        displaced: HashMap::new(),
         sight: Sight::new(parts.index.clone(), parts.partitions),
         derivations,
         attempts: Attempts::new(),
@@ -203,6 +205,8 @@ struct Processor<'a> {
     marks: Arc<Marks>,
     /// Heads whose index rows are not acknowledged.
     pinned: HashMap<StreamId, Arc<Head>>,
+    /// Ids that moved out of their heads, and the head of the log then: their index rows are not acknowledged either.
+    displaced: HashMap<(StreamId, Uuid), (Known, u64)>,
     sight: Sight,
     derivations: mpsc::Sender<Derivation>,
     attempts: Attempts,
@@ -254,8 +258,10 @@ impl Processor<'_> {
         let indexed_to = self.marks.indexed_to.load(Ordering::Acquire);
         if indexed_to >= self.state.head {
             self.pinned.clear();
+            self.displaced.clear();
         } else {
             self.pinned.retain(|_, head| head.position > indexed_to);
+            self.displaced.retain(|_, (_, position)| *position > indexed_to);
         }
     }
 
@@ -302,6 +308,8 @@ impl Processor<'_> {
             heads.insert(stream, head.clone());
             self.pinned.insert(stream, head);
         }
+        let head = self.state.head;
+        self.displaced.extend(decisions.displaced.into_iter().map(|(id, known)| (id, (known, head))));
         let derivation = Derivation { records: decisions.records, repeated };
         self.derivations.send(derivation).await.map_err(|_| Error::DeriverEnded(self.log))
     }
@@ -351,7 +359,13 @@ impl Processor<'_> {
                 let stream = accepted.envelope.stream;
                 let Some(head) = heads.get(&stream) else { continue };
                 decider.at(delivery.offset, delivery.redriven);
-                let displaced = displaced(&*self.parts.index, stream, head, accepted.envelope.command_id).await?;
+                let command_id = accepted.envelope.command_id;
+                let displaced = match self.displaced.get(&(stream, command_id)) {
+                    Some((known, _)) => Some(*known),
+                    // The point read that only streams with many commands pay.
+                    None if head.displaced => self.parts.index.known(stream, command_id).await?,
+                    None => None,
+                };
                 decider.command(accepted, head, displaced).await?;
             }
             consumed = delivery.offset + 1;
@@ -375,17 +389,4 @@ impl Processor<'_> {
         let consumed = deliveries.last().map_or(self.state.consumed, |delivery| delivery.offset + 1);
         (decider.finish(), consumed)
     }
-}
-
-/// The point read that only streams with many commands pay.
-async fn displaced(
-    index: &dyn Index,
-    stream: StreamId,
-    head: &Head,
-    command_id: uuid::Uuid,
-) -> Result<Option<Known>, crate::ports::index::Error> {
-    if !head.displaced {
-        return Ok(None);
-    }
-    index.known(stream, command_id).await
 }
