@@ -33,6 +33,8 @@ pub struct Decisions {
     pub letters: Vec<(DeadLetter, Option<Repeated>)>,
     /// The heads that the batch leaves, for those that are decided next.
     pub heads: HashMap<StreamId, Arc<Head>>,
+    /// The ids that moved out of these heads. Until their index rows are written, nothing else knows them.
+    pub displaced: HashMap<(StreamId, uuid::Uuid), Known>,
 }
 
 /// What the sender of a command that makes no record is told.
@@ -121,6 +123,7 @@ impl<'a> BatchDecider<'a> {
             repeated: Vec::new(),
             letters: Vec::new(),
             heads: HashMap::new(),
+            displaced: HashMap::new(),
         };
         let place = Place { log, offset: 0, redriven: 0 };
         Self { sight, command_bytes_max, live: HashMap::new(), place, out }
@@ -156,8 +159,8 @@ impl<'a> BatchDecider<'a> {
         self.sight.foresee(streams).await
     }
 
-    /// Decides one command. `head` is the stream's, as the processor knows it; `displaced` its id row, where the head
-    /// does not carry all ids any more.
+    /// Decides one command. `head` is the stream's, as the processor knows it; `displaced` what is known of the command's
+    /// id from before this batch, where the head does not carry all ids any more.
     ///
     /// # Errors
     /// When the world that the decision wants to see cannot be read: nothing of this command is in the batch then.
@@ -170,7 +173,8 @@ impl<'a> BatchDecider<'a> {
         let stream = accepted.envelope.stream;
         let live = live(&mut self.live, stream, head)?;
         let command_id = accepted.envelope.command_id;
-        let known = live.head.known.iter().find(|known| known.command_id == command_id).copied().or(displaced);
+        let known = live.head.known.iter().find(|known| known.command_id == command_id).copied();
+        let known = known.or_else(|| self.out.displaced.get(&(stream, command_id)).copied()).or(displaced);
         if let Some(known) = known {
             let version = live.head.version;
             return Ok(Became::Answered(self.known(accepted, known), version));
@@ -261,6 +265,7 @@ impl<'a> BatchDecider<'a> {
         }
         let mut edges = edge_changes(&stream, &before, &live.state.sources(self.out.log, &stream));
         live.head = head.clone();
+        self.out.displaced.extend(displaced.map(|known| ((stream, known.command_id), known)));
         self.out.heads.insert(stream, head.clone());
         for (record, event) in made {
             let mut bytes = Vec::with_capacity(256 + record.payload.len());

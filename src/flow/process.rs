@@ -26,7 +26,7 @@ use crate::flow::process::watch::{Ownership, Watcher};
 use crate::flow::react::Reactor;
 use crate::flow::world::Sight;
 use crate::metrics::handles;
-use crate::ports::index::Head;
+use crate::ports::index::{Head, Known};
 use crate::ports::journal::{self, LogState};
 use crate::ports::topic::Loss;
 use crate::ports::{Assignment, Clock, Index, Journal, Outcomes, Topics};
@@ -37,6 +37,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// What every processor is given.
 #[derive(Clone)]
@@ -172,6 +173,7 @@ async fn own(log: LogId, parts: &Parts, stop: &CancellationToken) -> Result<(), 
         state,
         marks,
         pinned: HashMap::new(),
+        displaced: HashMap::new(),
         sight: Sight::new(parts.index.clone(), parts.partitions),
         derivations,
         attempts: Attempts::new(),
@@ -216,6 +218,8 @@ struct Processor<'a> {
     marks: Arc<Marks>,
     /// Heads whose index rows are not acknowledged.
     pinned: HashMap<StreamId, Arc<Head>>,
+    /// Ids that moved out of their heads, and the head of the log then: their index rows are not acknowledged either.
+    displaced: HashMap<(StreamId, Uuid), (Known, u64)>,
     sight: Sight,
     derivations: mpsc::Sender<Derivation>,
     attempts: Attempts,

@@ -11,6 +11,7 @@ mod usage_tests;
 use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, LogId, StreamId};
 use crate::flow::derive::event_of;
+use crate::flow::said::Said;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::journal::Recorded;
@@ -18,9 +19,11 @@ use crate::ports::views::{RowData, ViewRow};
 use crate::ports::{Clock, Topics, Usage, Views};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use usage::Meter;
 
@@ -42,8 +45,11 @@ pub enum Error {
 const RECORDS_MAX: usize = 1000;
 /// Rows read at a time.
 const READS_MAX: usize = 64;
-/// Between a failure and the next try.
+/// Between a failure and the next try: the first time, and at most, when nothing comes of it again and again.
 const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+static SAID: Mutex<Said> = Mutex::new(Said::nothing());
 
 /// What a projector reads and writes.
 #[derive(Clone)]
@@ -56,14 +62,25 @@ pub struct Parts {
 
 /// Projects a log until told to stop. `projected` shows how far.
 pub async fn run(log: LogId, parts: Parts, projected: watch::Sender<u64>, stop: CancellationToken) {
+    let mut pause = PAUSE;
     loop {
+        let before = *projected.borrow();
         let result = tokio::select! {
             () = stop.cancelled() => return,
             result = follow(log, &parts, &projected) => result,
         };
-        if let Err(error) = result {
-            tracing::warn!(%log, %error, "projecting failed; trying again");
-            tokio::time::sleep(PAUSE).await;
+        let Err(error) = result else { continue };
+        if let Some(failures) = SAID.lock().count(Instant::now()) {
+            tracing::warn!(%log, %error, failures, "projecting failed; it is tried again");
+        } else {
+            tracing::debug!(%log, %error, "projecting failed");
+        }
+        if *projected.borrow() != before {
+            pause = PAUSE;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
         }
     }
 }

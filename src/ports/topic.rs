@@ -154,7 +154,8 @@ impl std::fmt::Display for Loss {
 /// - `held` says what a partition holds, with the log's own commands of the last `records_max` records before `from`, as
 ///   far as they are there and can be read.
 /// - `publish` makes records visible to `follow`, in position order per log, at least once.
-/// - `follow` gives the published records of a log after position `after`, gapless, waiting until there is one.
+/// - `follow` gives the published records of a log after position `after`, gapless, waiting until there is one. It may
+///   give what stands in the log for a while though nothing tells that it was published.
 /// - `bury` returns once the dead letter is durable.
 /// - A dead letter has a number: a name that it keeps for as long as it is kept. Numbers are distinct, not without
 ///   gaps, and later letters of a partition have larger ones.

@@ -58,6 +58,7 @@ fn embedded_and_cluster_answer_alike() {
     refusals::conditions_and_repeats(&mut pair);
     refusals::bad_input(&mut pair);
     refusals::sizes(&mut pair);
+    refusals::repeats_after_many(&mut pair);
     refusals::many_in_a_row(&mut pair);
     lists::pages(&mut pair);
     lists::filters(&mut pair);

@@ -2,7 +2,9 @@
 //!
 //! The log itself is the first source: all up to `derived_to` was published, so it can be shown. From there on a cursor on
 //! the events partition goes along. It drops what it has shown (publishing again is normal), takes the event that follows
-//! on it, and where an event says that another lies between, reads those from the log.
+//! on it, and where an event says that another lies between, reads those from the log. Where nothing comes for a while,
+//! it looks at the log again: what stands there at two looks is shown, for a topic that was made anew tells nothing of
+//! what the one before it held.
 
 use super::Shared;
 use super::event;
@@ -11,6 +13,10 @@ use crate::domain::LogId;
 use crate::ports::journal::{self, Recorded};
 use crate::ports::topic::Error;
 use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Nothing came for so long: time for a look at the log.
+const QUIET: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(60) };
 
 /// Where the follower of one log stands.
 #[derive(Default)]
@@ -21,6 +27,8 @@ pub struct Trail {
     at: u64,
     /// Up to here the log is read, because all of it was published.
     published_to: u64,
+    /// The log's head at the last look at it.
+    head: u64,
 }
 
 impl Trail {
@@ -46,7 +54,10 @@ impl Trail {
             if self.at < self.published_to {
                 continue;
             }
-            self.fetch(records_max).await?;
+            match tokio::time::timeout(QUIET, self.fetch(records_max)).await {
+                Ok(fetched) => fetched?,
+                Err(_) => self.look(shared, log).await?,
+            }
         }
     }
 
@@ -69,7 +80,15 @@ impl Trail {
             None => 0,
         };
         let partition = shared.fetcher.open(topic, log.partition, from)?;
-        *self = Self { partition: Some(partition), fetched: VecDeque::new(), at: after, published_to };
+        *self = Self { partition: Some(partition), fetched: VecDeque::new(), at: after, published_to, head: 0 };
+        Ok(())
+    }
+
+    /// Nothing came. What stood in the log at the last look already should have come.
+    async fn look(&mut self, shared: &Shared, log: LogId) -> Result<(), Error> {
+        let state = shared.journal.state(log).await.map_err(unavailable)?;
+        self.published_to = self.published_to.max(state.derived_to).max(self.head);
+        self.head = state.head;
         Ok(())
     }
 

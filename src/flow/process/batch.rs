@@ -10,11 +10,12 @@ use crate::flow::derive::Derivation;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::Index;
-use crate::ports::index::{self, Head};
+use crate::ports::index::{self, Head, Known};
 use crate::ports::topic::{Accepted, Aside, DeadLetter, Place};
 use hashbrown::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use uuid::Uuid;
 
 /// A batch that is decided and not in the log.
 struct Decided {
@@ -106,6 +107,8 @@ impl Processor<'_> {
             self.intake.heads.insert(stream, head.clone());
             self.pinned.insert(stream, head);
         }
+        let head = self.state.head;
+        self.displaced.extend(decisions.displaced.into_iter().map(|(id, known)| (id, (known, head))));
         let derivation = Derivation { records: decisions.records, repeated };
         self.derivations.send(derivation).await.map_err(|_| Error::DeriverEnded(self.log))
     }
@@ -113,7 +116,8 @@ impl Processor<'_> {
     /// Decides as many commands as fit a batch: polled ones and, where it `mixes`, those of the lane, in turns.
     async fn decide(&mut self, now: Micros, mixes: bool) -> Result<Decided, Error> {
         let Intake { polled, local, heads, .. } = &self.intake;
-        let (limits, index) = (self.parts.limits, &*self.parts.index);
+        let limits = self.parts.limits;
+        let before = Before { heads, displaced: &self.displaced, index: &*self.parts.index };
         let at = (self.state.head, self.state.head_hash);
         let mut decider = BatchDecider::new(self.log, at, now, limits.command_bytes_max, &mut self.sight);
         let local_max = if mixes { local.len() } else { 0 };
@@ -127,11 +131,11 @@ impl Processor<'_> {
             let is_turn_of_lane = became.len() <= taken || taken == polled.len();
             if let Some(asked) = local.get(became.len()).filter(|_| is_turn_of_lane && became.len() < local_max) {
                 decider.at(consumed, 0);
-                became.push(one(&mut decider, &asked.command, heads, index).await?);
+                became.push(one(&mut decider, &asked.command, &before).await?);
             } else if let Some(delivery) = polled.get(taken) {
                 if let Ok(accepted) = &delivery.command {
                     decider.at(delivery.offset, delivery.redriven);
-                    one(&mut decider, accepted, heads, index).await?;
+                    one(&mut decider, accepted, &before).await?;
                 }
                 (taken, consumed) = (taken + 1, delivery.offset + 1);
             } else {
@@ -156,18 +160,29 @@ impl Processor<'_> {
     }
 }
 
+/// What is known from before a batch.
+struct Before<'a> {
+    heads: &'a HashMap<StreamId, Arc<Head>>,
+    /// Ids that moved out of their heads, and whose index rows may not be written yet.
+    displaced: &'a HashMap<(StreamId, Uuid), (Known, u64)>,
+    index: &'a dyn Index,
+}
+
 /// Decides one command on the head that was read for it.
 async fn one(
     decider: &mut BatchDecider<'_>,
     accepted: &Accepted,
-    heads: &HashMap<StreamId, Arc<Head>>,
-    index: &dyn Index,
+    before: &Before<'_>,
 ) -> Result<Became, index::Error> {
     let Envelope { stream, command_id, .. } = *accepted.envelope;
-    let Some(head) = heads.get(&stream) else {
+    let Some(head) = before.heads.get(&stream) else {
         return Ok(decider.poisonous(accepted, "the head of its stream was not read"));
     };
-    // The point read that only streams with many commands pay.
-    let displaced = if head.displaced { index.known(stream, command_id).await? } else { None };
+    let displaced = match before.displaced.get(&(stream, command_id)) {
+        Some((known, _)) => Some(*known),
+        // The point read that only streams with many commands pay.
+        None if head.displaced => before.index.known(stream, command_id).await?,
+        None => None,
+    };
     decider.command(accepted, head, displaced).await
 }

@@ -1,39 +1,14 @@
 //! What is said of claims that ended.
-//!
-//! While a store is away, each of hundreds of logs fails every few seconds for the same reason: one line each ten seconds
-//! says as much, and leaves the output readable for whoever looks for the cause.
 
 use super::Error;
 use crate::domain::LogId;
 use crate::flow::derive;
+use crate::flow::said::Said;
 use crate::ports::{index, journal, topic};
 use parking_lot::Mutex;
-use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two lines about stores that are away.
-const AGAIN_AFTER: Duration = Duration::from_secs(10);
-
-static SAID: Mutex<Said> = Mutex::new(Said { at: None, unsaid: 0 });
-
-/// What was said of stores that are away.
-struct Said {
-    at: Option<Instant>,
-    /// Claims that ended since.
-    unsaid: u64,
-}
-
-impl Said {
-    /// How many claims ended since the last line, where it is time for another.
-    fn count(&mut self, now: Instant) -> Option<u64> {
-        self.unsaid += 1;
-        if self.at.is_some_and(|at| now.duration_since(at) < AGAIN_AFTER) {
-            return None;
-        }
-        self.at = Some(now);
-        Some(std::mem::take(&mut self.unsaid))
-    }
-}
+static SAID: Mutex<Said> = Mutex::new(Said::nothing());
 
 /// Says that the claim of a log ended.
 pub fn claim_ended(log: LogId, error: &Error) {
@@ -68,13 +43,6 @@ fn is_away(error: &Error) -> bool {
 mod tests {
     use super::*;
     use crate::domain::Aggregate;
-
-    #[test]
-    fn stores_that_are_away_are_said_once_in_ten_seconds_with_the_count_since() {
-        let (mut said, start) = (Said { at: None, unsaid: 0 }, Instant::now());
-        let counts = [0, 1, 9_999, 10_000, 10_001, 25_000].map(|ms| said.count(start + Duration::from_millis(ms)));
-        assert_eq!(counts, [Some(1), None, None, Some(3), None, Some(2)]);
-    }
 
     #[test]
     fn an_owner_that_was_replaced_is_always_said() {

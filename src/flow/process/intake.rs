@@ -176,8 +176,10 @@ impl Processor<'_> {
         let indexed_to = self.marks.indexed_to.load(Ordering::Acquire);
         if indexed_to >= self.state.head {
             self.pinned.clear();
+            self.displaced.clear();
         } else {
             self.pinned.retain(|_, head| head.position > indexed_to);
+            self.displaced.retain(|_, (_, position)| *position > indexed_to);
         }
     }
 }

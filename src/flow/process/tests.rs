@@ -50,6 +50,9 @@ struct World {
     appending: Notify,
     /// The commands of each append.
     batches: Mutex<Vec<Vec<Uuid>>>,
+    /// Whether the index takes no rows, and so knows nothing.
+    lags: bool,
+    batch: usize,
 }
 
 #[async_trait]
@@ -80,6 +83,9 @@ impl Index for World {
         Ok(streams.iter().map(|stream| heads.get(stream).cloned().or_else(|| unknown.clone())).collect())
     }
     async fn apply(&self, _: LogId, rows: IndexRows, _: u64) -> Result<(), index::Error> {
+        if self.lags {
+            std::future::pending::<()>().await;
+        }
         self.heads.lock().extend(rows.heads);
         Ok(())
     }
@@ -133,7 +139,7 @@ impl Journal for World {
         self.log.lock().extend(records);
         let taken = &self.commands[state.consumed as usize..batch.consumed as usize];
         self.decided.lock().extend(taken.iter().map(|accepted| accepted.envelope.stream));
-        let recorded = taken.iter().filter(|accepted| Some(accepted.envelope.stream) != self.killer);
+        let recorded = taken.iter().filter(|accepted| !self.lags && Some(accepted.envelope.stream) != self.killer);
         self.known.lock().extend(recorded.map(|accepted| accepted.envelope.command_id));
         state.head += batch.records.len() as u64;
         (state.head_hash, state.consumed) = (batch.head_hash, batch.consumed);
@@ -212,9 +218,13 @@ impl Clock for Still {
 
 impl World {
     fn new(commands: u128, killer: Option<u128>) -> Arc<Self> {
+        Arc::new(Self::of((0..commands).map(|number| command(stream(number), number)).collect(), killer))
+    }
+
+    fn of(commands: Vec<Arc<Accepted>>, killer: Option<u128>) -> Self {
         let state = LogState { epoch: 0, head: 0, head_hash: CHAIN_START, recorded_at: 0, consumed: 0, derived_to: 0 };
-        Arc::new(Self {
-            commands: (0..commands).map(|number| command(stream(number), number)).collect(),
+        Self {
+            commands,
             state: Mutex::new(state),
             decided: Mutex::default(),
             letters: Mutex::default(),
@@ -231,7 +241,9 @@ impl World {
             polls: RwLock::default(),
             appending: Notify::new(),
             batches: Mutex::default(),
-        })
+            lags: false,
+            batch: BATCH,
+        }
     }
 
     fn parts(self: &Arc<Self>) -> Parts {
@@ -247,7 +259,7 @@ impl World {
             owned: Arc::default(),
             partitions: 1.into(),
             limits: Limits {
-                batch_records_max: BATCH,
+                batch_records_max: self.batch,
                 batch_bytes_max: 1 << 20,
                 command_bytes_max: 1 << 20,
                 pinned_heads_max: 1_000,
@@ -333,5 +345,19 @@ async fn a_topic_of_which_the_log_knows_no_command_is_another_topic() {
     for (letter, is_lost) in [(elsewhere, true), (letter, false)] {
         world.letters.lock().push(letter);
         assert_eq!(lost(150).await.is_some(), is_lost, "a command that died here is a witness too");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_comes_again_is_known_after_any_number_of_others_and_while_the_index_lags() {
+    for (lags, batch) in [(false, 8), (true, 8), (true, 64), (false, 64)] {
+        for between in [5, 15, 16, 17, 20, 40] {
+            let one = |number: u128| command(stream(1), number);
+            let commands = (0..=between).map(one).chain([one(0), one(1), one(0)]).collect();
+            let world = Arc::new(World { lags, batch, ..World::of(commands, None) });
+            assert_eq!(world.live().await, 0);
+            let recorded = u128::from(world.state.lock().head);
+            assert_eq!(recorded, between + 1, "{between} between, in batches of {batch}, index lags: {lags}");
+        }
     }
 }

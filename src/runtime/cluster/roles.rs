@@ -93,7 +93,7 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
             tokio::join!(processing, keeping);
         })
     });
-    let logs = PerLog::new(start, drain_max(settings));
+    let logs = PerLog::new(start, partitions, drain_max(settings));
     let membership = join(links, settings, "processors", "commands", &logs)?;
     later.set(membership.clone());
     Ok(Member { membership, logs, owned, joined: Instant::now() })
@@ -123,7 +123,7 @@ pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
             })
         }
     });
-    let logs = PerLog::new(start, drain_max(settings));
+    let logs = PerLog::new(start, settings.fleet_partitions(), drain_max(settings));
     let membership = join(links, settings, "projectors", "events", &logs)?;
     Ok(Member { membership, logs, owned, joined: Instant::now() })
 }

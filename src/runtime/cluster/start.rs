@@ -125,9 +125,14 @@ pub async fn link(settings: &Settings) -> Result<Link, Error> {
     for (topic, asked, exactly) in wanted {
         let Some(existing) = found.topics.get(&topic) else { return Err(Error::MissingTopic(topic)) };
         let count = existing.partitions as usize;
-        if count < usize::from(asked) || (exactly && count != usize::from(asked)) {
+        if count < usize::from(asked) {
             let advice = advice(count, asked, exactly);
             return Err(Error::Partitions { topic, found: count, asked, advice });
+        }
+        if exactly && count > usize::from(asked) {
+            // No reason to stand still: what is on the fleet's own partitions is as it was.
+            let error = Error::Partitions { advice: advice(count, asked, exactly), topic, found: count, asked };
+            tracing::error!(alarm = "topic_widened", "{error}");
         }
     }
     Ok(link)

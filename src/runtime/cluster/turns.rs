@@ -1,7 +1,7 @@
 //! One task per log, for as long as the log is this process's.
 
 use crate::adapters::kafka::Turns;
-use crate::domain::LogId;
+use crate::domain::{LogId, Partitions};
 use crate::ports::Assignment;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -20,6 +20,7 @@ pub type Start = Box<dyn Fn(LogId, CancellationToken) -> JoinHandle<()> + Send +
 pub struct PerLog {
     runtime: Handle,
     start: Start,
+    partitions: Partitions,
     /// How long a log that goes away may take to end what is under way.
     drain_max: Duration,
     running: Mutex<HashMap<LogId, Running>>,
@@ -32,8 +33,22 @@ struct Running {
 
 impl PerLog {
     /// Within a runtime, on which the tasks then run.
-    pub fn new(start: Start, drain_max: Duration) -> Arc<Self> {
-        Arc::new(Self { runtime: Handle::current(), start, drain_max, running: Mutex::default() })
+    pub fn new(start: Start, partitions: Partitions, drain_max: Duration) -> Arc<Self> {
+        Arc::new(Self { runtime: Handle::current(), start, partitions, drain_max, running: Mutex::default() })
+    }
+
+    /// Whether it is one of the fleet's. Partitions that something else added to a topic belong to no log.
+    fn is_log(&self, log: LogId) -> bool {
+        let is_log = log.partition < self.partitions.of(log.aggregate);
+        if !is_log {
+            tracing::error!(
+                alarm = "topic_widened",
+                %log,
+                "a topic has a partition that the fleet has no log for: something else widened it, and nobody reads what is \
+                 sent there; `agentverse topics diff` says what to do"
+            );
+        }
+        is_log
     }
 
     /// How many logs are run.
@@ -47,7 +62,7 @@ impl Turns for PerLog {
     fn gained(&self, logs: &[LogId]) {
         let mut running = self.running.lock();
         let _runtime = self.runtime.enter();
-        for log in logs {
+        for log in logs.iter().filter(|log| self.is_log(**log)) {
             running.entry(*log).or_insert_with(|| {
                 let stop = CancellationToken::new();
                 Running { task: (self.start)(*log, stop.clone()), stop }

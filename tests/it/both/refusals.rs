@@ -182,6 +182,29 @@ pub fn larger_than_a_topic_takes(pair: &mut Pair) {
 }
 
 /// Hundreds of refusals, of which the views show nothing, and one more that is waited for.
+/// Commands that come again after more others of their stream than its head remembers: in the same batch, and in later
+/// ones that come before what was decided is in the index.
+pub fn repeats_after_many(pair: &mut Pair) {
+    let path = format!("/v1/agents/{}", agent(8));
+    let before = pair.read(&path)["version"].as_u64().expect("a version");
+    let revise = |number: u64| {
+        let data = json!({"purpose": format!("purpose {number}")});
+        json!({"id": format!("hot-{number}"), "type": "agent.ReviseAgent", "subject": agent(8), "data": data})
+    };
+    let batch = |numbers: Vec<u64>| {
+        let events: Vec<Value> = numbers.iter().copied().map(revise).collect();
+        (numbers, Ask::post("/v1/commands?wait=applied", &json!(events)))
+    };
+    let again = [(0..60).chain(0..5).collect(), (0..60).rev().collect(), (60..120).chain(30..90).collect()];
+    for (numbers, ask) in again.map(batch) {
+        let answer = pair.ask(200, &ask);
+        let versions: Vec<_> = answer["items"].as_array().expect("items").iter().map(|item| &item["version"]).collect();
+        let expected: Vec<_> = numbers.iter().map(|number| json!(before + 1 + number)).collect();
+        assert_eq!(versions, expected.iter().collect::<Vec<_>>(), "each has its first effect, and no other");
+    }
+    pair.until_version(&path, before + 120);
+}
+
 pub fn many_in_a_row(pair: &mut Pair) {
     let refused =
         |number: u64| json!({"id": format!("row-{number}"), "type": "agent.IdleAgent", "subject": NOBODY, "data": {}});

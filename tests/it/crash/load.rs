@@ -92,7 +92,9 @@ impl Fleet {
     }
 
     fn agent(&self, random: &mut Random) -> (&'static str, Uuid, &'static str, Value) {
-        let stream = recent(&self.agents, random);
+        // One of them gets more commands than its head remembers between two of the same.
+        let is_hot = random.below(4) == 0;
+        let stream = if is_hot { self.agents.lock().unwrap()[0] } else { recent(&self.agents, random) };
         let text = format!("purpose {}", random.next());
         let (command, data) = match random.below(10) {
             0..=4 => ("agent.ReviseAgent", json!({ "purpose": text })),
@@ -100,6 +102,7 @@ impl Fleet {
             7 => ("agent.IdleAgent", json!({})),
             8 => ("agent.MaintainAgent", json!({ "reason": text })),
             _ if random.below(4) > 0 => ("agent.ReportAgentHealth", json!({ "health": "degraded" })),
+            _ if is_hot => ("agent.IdleAgent", json!({})),
             _ => ("agent.DecommissionAgent", json!({ "reason": "crash test" })),
         };
         ("agents", stream, command, data)
@@ -204,7 +207,8 @@ impl Writer {
         }
     }
 
-    /// Sends until told to stop. Half the time it begins with what earlier rounds left without an answer.
+    /// Sends until told to stop, now and then something again that was answered. Half the time it begins with what earlier
+    /// rounds left without an answer.
     pub fn drive(&mut self, address: SocketAddr, fleet: &Fleet, stop: &AtomicBool, answered: &AtomicBool) {
         let mut http = Http::new(address, fleet.tenant);
         let unanswered: Vec<usize> =
@@ -212,6 +216,9 @@ impl Writer {
         let retried = self.ledger.iter().all(|sent| sent.answer == Answer::None) || self.random.below(2) == 0;
         let mut group = if retried { unanswered } else { Vec::new() };
         while !stop.load(Ordering::Relaxed) {
+            if group.is_empty() && self.random.below(8) == 0 {
+                group = self.again();
+            }
             if group.is_empty() {
                 let count = if self.random.below(2) == 0 { 1 } else { 2 + self.random.below(40) };
                 group = (0..count).map(|_| self.remember(fleet)).collect();
@@ -223,6 +230,20 @@ impl Writer {
             }
             std::thread::sleep(Duration::from_micros(self.random.below(12_000)));
         }
+    }
+
+    /// Commands that were answered long ago or just now, to be sent once more.
+    fn again(&mut self) -> Vec<usize> {
+        let all = self.ledger.len() as u64;
+        if all == 0 {
+            return Vec::new();
+        }
+        let span = [50, 500, all][self.random.below(3) as usize].min(all);
+        let mut places: Vec<_> =
+            (0..self.random.below(20)).map(|_| (all - 1 - self.random.below(span)) as usize).collect();
+        places.sort_unstable();
+        places.dedup();
+        places
     }
 
     fn remember(&mut self, fleet: &Fleet) -> usize {

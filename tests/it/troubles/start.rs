@@ -2,14 +2,15 @@
 //! after `start_ms_max` where it might.
 
 use super::fleet::{Fleet, port};
-use super::named;
-use rdkafka::admin::{AdminClient, AdminOptions};
+use super::{eventually, named};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use scylla::client::session::Session;
 use scylla::client::session_builder::SessionBuilder;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Settings, what the last line says, and the exit code.
@@ -56,7 +57,8 @@ struct Shared {
 impl Shared {
     fn new(test: &str) -> Option<Self> {
         let (kafka, cql) = named(test)?;
-        let name = format!("troubles_{}", std::process::id());
+        static COUNT: AtomicU16 = AtomicU16::new(0);
+        let name = format!("troubles_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut fleet = Fleet::new(&kafka, &cql, &name);
         fleet.set("start_ms_max", "2000");
         fleet.prepare();
@@ -161,6 +163,27 @@ fn a_role_that_cannot_start_says_what_to_do_and_ends() {
         });
     }
     the_tables_are_not_this_programs(&shared);
+}
+
+#[test]
+fn a_topic_that_something_else_widened_stops_nobody_and_is_said() {
+    let Some(shared) = Shared::new("a topic that something else widened") else { return };
+    let topic = format!("{}.agentverse.agent.commands.v1", shared.name);
+    let client: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &shared.kafka).create().unwrap();
+    let wider = NewPartitions::new(&topic, 3);
+    runtime().block_on(client.create_partitions([&wider], &AdminOptions::new())).unwrap();
+    let partitions = || {
+        let metadata = client.inner().fetch_metadata(Some(&topic), Duration::from_secs(10)).unwrap();
+        metadata.topics()[0].partitions().len()
+    };
+    eventually("the broker tells of the partitions", 30, || (partitions() == 3).then_some(()));
+    let mut role = shared.fleet.start("process", &[]);
+    role.await_ready();
+    let said = role.said();
+    let expected = format!("topic {topic} has 3 partitions, and the fleet 1 logs");
+    assert!(said.contains(&expected) && said.contains("topic_widened"), "{said}");
+    assert!(said.contains("a partition that the fleet has no log for"), "{said}");
 }
 
 /// Older, newer, contradicted by the topics, and not there: what `schemas apply` and `topics apply` are asked to heal.

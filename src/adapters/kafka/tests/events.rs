@@ -49,6 +49,19 @@ async fn an_event_comes_back_as_the_log_has_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_log_is_shown_though_its_topic_tells_nothing() {
+    let Some(ground) = Ground::new().await else { return };
+    let (ports, topics) = (ground.ports(), ground.topics());
+    let log = stream(1).log(PARTITIONS);
+    let mut author = Author::claim(&ports, log).await;
+    let records = author.write(&ports, &[stream(1); 5]).await;
+    topics.publish(log, records[..2].to_vec().into()).await.unwrap();
+    assert_positions(&follow_to(&topics, log, 0, 2).await, 1..=2);
+    // As where the topic was made anew after the others were published.
+    assert_positions(&follow_to(&topics, log, 2, 5).await, 3..=5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_between_two_events_is_read_from_the_log() {
     let Some(ground) = Ground::new().await else { return };
     let (ports, topics) = (ground.ports(), ground.topics());
