@@ -49,7 +49,8 @@ pub trait Limits: Send + Sync + 'static {
     async fn give_back(&self, key: &LimitKey, holder: u64, op: u64, returned: &Returned) -> Result<(), Error>;
 
     /// Sets a limit. `false` where one of this version or newer is there already, by an earlier try of the same too; what is
-    /// known to be spent is taken in all the same.
+    /// known to be spent is taken in all the same. Where there was no limit before, it is exact in windows that begin
+    /// [`LEASE_LIFE`](crate::domain::limit::LEASE_LIFE) and [`SLACK`](crate::domain::limit::SLACK) later.
     async fn set(&self, key: &LimitKey, setting: &Setting) -> Result<bool, Error>;
 
     /// Takes in what a provider told about its limits. Leases that are out still run, for their life at most.

@@ -36,9 +36,20 @@
 //! whole request fits at 5 requests per minute; the sum is exact there. Where a limit is small, one unit is a large part
 //! of it: over five minutes the promise is 98 % less one call.
 //!
-//! What an estimate is too high by is nobody's until the call tells: where calls of d seconds are estimated at e times what
-//! they come to, (e - 1) d / 60 s of what flows is reserved in vain on top. That is the price of never exceeding a limit,
-//! and a matter of estimates.
+//! What an estimate is too high by is nobody's until the call tells, since until then the call may still come to all of it.
+//! So where tokens bind and calls of d seconds are estimated at e times what they come to, about
+//! 60 / (60.8 + (e - 1) (d + 0.2)) of the limit is used, less what one call is estimated at. Measured with eight workers at
+//! 100,000 tokens a minute and e = 2: 98.4 % where calls are of 100 tokens and 0.1 s, 97.4 % of 400 tokens and 0.1 s, 95.8 %
+//! of 400 tokens and 1 s, 92.3 % of 400 tokens and 3 s; where requests bind, 98.8 % whatever the estimates. This is the price
+//! of never exceeding a limit, and the remedy is a closer estimate: what a call comes to beyond it is a debt, which later
+//! ones wait for, but by so much a window may then exceed its limit.
+//!
+//! # A limit where none was
+//!
+//! Of what is not limited nothing is booked, and leases of it that are out run on for [`LEASE_LIFE`]. So a limit that is set
+//! on a key that had none, or had it taken away, holds in every window that begins [`LEASE_LIFE`] and [`SLACK`] later; one
+//! that reaches further back holds on top what went before, which nobody counted. A key that was never set gives nothing at
+//! all: its first limit is exact at once. A limit that is lowered is exact too, as far as what is out already allows.
 //!
 //! # Time
 //!

@@ -4,11 +4,12 @@
 //! local, so nobody holds one limit while waiting for another: what was leased for a caller that then has to wait serves
 //! the next, or is returned within a moment. Order among waiting callers is the order in which they came; a caller is
 //! passed only while another of its limits holds it back. Whoever has an order of its own to keep (priorities) keeps the
-//! callers, and is told when to try again.
+//! callers, and is told when to try again. What a key has to say concerns a bounded number of those who wait for it: a
+//! caller that comes or goes costs the same behind ten others as behind ten thousand.
 //!
 //! Each key has one operation under way at a time. Closed leases and what calls really came to ride with the next one, or
 //! go alone a moment later. A refund of which nobody knows whether it happened is never told twice: it stays counted as
-//! used.
+//! used. Nor is one let out again before the account has it: a process that died then would have let out what nobody counts.
 
 mod desk;
 mod line;
@@ -75,7 +76,7 @@ impl Limiter {
     /// Waits until all of these limits let a call through. It may be dropped at any time and leaves nothing behind.
     ///
     /// # Errors
-    /// `Later` at the deadline, or at once where it is known that nothing comes by then.
+    /// `Later` at the deadline, or before where it is known that nothing comes by then.
     pub async fn acquire(&self, wants: &[(LimitKey, Amounts)], deadline: Instant) -> Answer {
         let (answer, mut answered) = oneshot::channel();
         let (number, pass) = {

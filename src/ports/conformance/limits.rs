@@ -5,8 +5,8 @@
 //! itself, it is done again with another key if the store's time shows that it took too long.
 
 use crate::domain::limit::{
-    Amounts, Ask, Budget, Closed, Correction, Dimension, Grant, LEASE_GRACE, LEASE_LIFE, Limit, LimitKey, News, Outcome,
-    Period, Reserved, Returned, SLACK, SLOT, Setting, Spent, Standing, WINDOW, Why,
+    Amounts, Ask, Budget, Closed, Correction, Dimension, Grant, LEASE_GRACE, LEASE_LIFE, Limit, LimitKey, News,
+    Outcome, Period, Reserved, Returned, SLACK, SLOT, Setting, Spent, Standing, WINDOW, Why,
 };
 use crate::domain::{Aggregate, Micros, StreamId, TenantId};
 use crate::ports::Limits;

@@ -65,7 +65,7 @@ fn a_limit_that_is_set_where_none_was_holds_in_every_window_that_begins_a_lease_
         assert!(most_in_a_window(&arrivals, Dimension::Requests) > 1200, "there was no limit before");
         let from = T0 + 10 * S + LEASE_LIFE + SLACK;
         let later: Vec<_> = arrivals.into_iter().filter(|(at, _)| *at >= from).collect();
-        assert!(later.len() > 1500, "{}: nothing came later", later.len());
+        assert!(later.len() > 500, "{}: nothing came later", later.len());
         let most = most_in_a_window(&later, Dimension::Requests);
         assert!(most <= 600, "{most} in a minute");
     }

@@ -13,11 +13,8 @@ use tokio::time::Instant;
 
 /// A lease of which nothing was taken for so long goes back.
 const IDLE: Duration = Duration::from_millis(300);
-/// How long what can be returned waits for a request that it can ride with, for each holder that takes part: so however
-/// many there are, what goes for its own sake is some thirty changes of the account a second.
-const RIDES: Duration = Duration::from_millis(30);
-const RIDES_MIN: Duration = Duration::from_millis(100);
-const RIDES_MAX: Duration = Duration::from_millis(1000);
+/// How long what can be returned waits for a request that it can ride with.
+const RIDES: Duration = Duration::from_millis(250);
 /// A lease with less life than this lets nobody through any more: a caller needs a moment to begin.
 const MARGIN: Duration = Duration::from_millis(100);
 /// Over which the demand of the near future is told from that of the near past.
@@ -117,7 +114,7 @@ pub enum Fate {
 #[derive(Debug)]
 pub struct Desk {
     pub leases: Vec<Lease>,
-    op: u64,
+    pub op: u64,
     /// An operation is under way.
     pub busy: bool,
     returned: Returned,
@@ -131,8 +128,6 @@ pub struct Desk {
     pub too_large: Option<(Dimension, u64)>,
     unset: bool,
     pub failures: u32,
-    /// Holders that took part when it was last asked.
-    pub active: u32,
     /// The first caller that waits for this key alone: those after it do not pass.
     pub held_by: Option<u64>,
     /// Who waits for it, by the order in which they came.
@@ -147,10 +142,11 @@ pub struct Desk {
 }
 
 impl Desk {
-    pub fn new(now: Instant) -> Self {
+    /// Its operations are numbered from after `op`.
+    pub fn new(op: u64, now: Instant) -> Self {
         Self {
             leases: Vec::new(),
-            op: 0,
+            op,
             busy: false,
             returned: Returned::default(),
             returned_since: None,
@@ -161,7 +157,6 @@ impl Desk {
             too_large: None,
             unset: false,
             failures: 0,
-            active: 1,
             held_by: None,
             queue: BTreeSet::new(),
             waiting: Amounts::ZERO,
@@ -238,7 +233,7 @@ impl Desk {
 
     /// The next request, where one is due: somebody waits, or what there is runs low.
     pub fn ask(&mut self, holder: u64, now: Instant) -> Option<Ask> {
-        if self.busy || (self.ask_at > now && !self.asks_early(now)) {
+        if self.busy || self.ask_at > now {
             return None;
         }
         self.turn_span(now);
@@ -260,18 +255,6 @@ impl Desk {
         let wanted = self.waiting.plus(ahead).max(needed);
         (self.waiting, self.needed) = (Amounts::ZERO, None);
         Some(Ask { holder, op: self.op, needed, wanted, returned: self.pack() })
-    }
-
-    /// When it told to wait it did not know of what is returned: that may make room sooner, and is a change in any case.
-    fn asks_early(&self, now: Instant) -> bool {
-        let told = self.failures == 0 && matches!(self.why, Some(Why::Limit(_)));
-        told && !self.queue.is_empty() && self.is_due(now)
-    }
-
-    /// What can be returned has waited long enough.
-    fn is_due(&self, now: Instant) -> bool {
-        let rides = RIDES.saturating_mul(self.active).clamp(RIDES_MIN, RIDES_MAX);
-        self.returned_since.is_some_and(|since| now.duration_since(since) >= rides)
     }
 
     /// When somebody must look again, if nobody does yet.
@@ -398,8 +381,8 @@ impl Desk {
 
     /// What goes back alone, since no request came that it could ride with.
     pub fn give_back(&mut self, now: Instant, all: bool) -> Option<(u64, Returned)> {
-        let due = self.is_due(now) && !self.asks_early(now) && (self.failures == 0 || self.ask_at <= now);
-        if self.busy || self.returned.is_empty() || !(all || due) {
+        let due = self.returned_since.is_some_and(|since| all || now.duration_since(since) >= RIDES);
+        if !due || self.busy || (self.failures > 0 && self.ask_at > now && !all) {
             return None;
         }
         self.op += 1;

@@ -25,6 +25,8 @@ pub struct State {
     /// Who waits, by the order in which they came.
     pub line: BTreeMap<u64, Ticket>,
     tickets: u64,
+    /// The last operation of the desks that were cleared: one that is opened again counts on from there.
+    ops: u64,
     random: u64,
 }
 
@@ -79,7 +81,7 @@ impl State {
     }
 
     pub fn desk(&mut self, key: &LimitKey, now: Instant) -> &mut Desk {
-        self.desks.entry_ref(key).or_insert_with(|| Desk::new(now))
+        self.desks.entry_ref(key).or_insert_with(|| Desk::new(self.ops, now))
     }
 
     /// A caller comes: those before it wait for the same as before, so nobody but it is looked at.
@@ -230,7 +232,6 @@ impl State {
         };
         desk.failures = 0;
         desk.mark = reserved.mark;
-        desk.active = u32::try_from(reserved.active).unwrap_or(u32::MAX);
         desk.too_large = None;
         match reserved.outcome {
             Outcome::Granted(grant) => {
@@ -238,7 +239,7 @@ impl State {
                 (desk.until, desk.why) = (None, None);
             }
             Outcome::Wait { until, why } => {
-                let most = SPREAD.saturating_mul(desk.active).min(SPREAD_MAX);
+                let most = SPREAD.saturating_mul(u32::try_from(reserved.active).unwrap_or(u32::MAX)).min(SPREAD_MAX);
                 let spread = most * (random % 1000) as u32 / 1000;
                 desk.wait(now, duration(until - reserved.at), spread, Some(why));
             }
@@ -279,7 +280,11 @@ impl State {
             }
             desk.tick(now, all);
             returns.extend(desk.give_back(now, all).map(|(op, returned)| (key.clone(), op, returned)));
-            all || !desk.is_idle(now)
+            let kept = all || !desk.is_idle(now);
+            if !kept {
+                self.ops = self.ops.max(desk.op);
+            }
+            kept
         });
         returns
     }

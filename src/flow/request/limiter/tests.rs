@@ -217,6 +217,7 @@ async fn who_gives_up_leaves_nothing_behind() {
     assert!(limiter.0.state.lock().line.is_empty());
     pass(Duration::from_secs(120)).await;
     assert!(limiter.0.state.lock().desks.is_empty(), "keys that nobody uses are cleared");
+    assert!(limiter.0.state.lock().desk(&model("a"), Instant::now()).op > 0, "no number is used twice");
 }
 
 #[tokio::test(start_paused = true)]

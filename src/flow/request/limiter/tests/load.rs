@@ -164,13 +164,22 @@ async fn tokens_of_many_processes_stay_within_the_limit_and_use_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn measure() {
-    for (processes, estimate, answer_ms) in [(8, 800, 50..=150), (8, 800, 100..=300), (8, 800, 500..=1500), (8, 800, 500..=5500), (8,200,500..=5500), (8, 330, 500..=5500), (8, 300,100..=300)] {
-        let calls = Calls { estimate, actual: estimate / 2..=estimate / 2, answer_ms };
-        let words = format!("{processes} {calls:?}");
-        let [(requests, least_requests), (most, least)] = Fleet::of(processes, per_minute(600, 100_000), calls).saturate().await;
-        eprintln!("{words}: {requests} calls, {most} tokens at most; {least_requests} of 3000, {least} of 500,000 = {}", least as f64/ 5000.0);
-        assert!(requests <= 600 && most <= 100_000, "{requests} calls, {most} tokens in a minute");
+async fn estimates_of_twice_the_use_cost_what_is_under_way_and_no_more() {
+    // Estimate, requests a minute, longest answer, what binds and its least use in five minutes. See `domain::limit`: calls
+    // of 3 s reserve as much again as they come to for 3 s, and a large one waits for all of its room at once.
+    let cases = [
+        (200, 600, 5_500, "requests", 2_940),
+        (200, 6000, 150, "tokens", 490_000),
+        (800, 600, 5_500, "tokens", 455_000),
+    ];
+    for (estimate, limit, longest_ms, binds, wanted) in cases {
+        let (actual, answer_ms) = (estimate / 2..=estimate / 2, longest_ms / 11..=longest_ms);
+        let fleet = Fleet::of(8, per_minute(limit, 100_000), Calls { estimate, actual, answer_ms });
+        let [(requests, least_requests), (tokens, least_tokens)] = fleet.saturate().await;
+        let least = if binds == "requests" { least_requests } else { least_tokens };
+        eprintln!("half of {estimate} tokens, {longest_ms} ms: {least} {binds} in five minutes, {wanted} wanted");
+        assert!(requests <= limit && tokens <= 100_000, "{requests} calls, {tokens} tokens in a minute");
+        assert!(least >= wanted, "{least} {binds} in five minutes");
     }
 }
 
