@@ -182,6 +182,7 @@ pub async fn log_stubbed(fleet: &Fleet) -> f64 {
         outcomes: links.outcomes.clone(),
         assignment: Arc::new(Mine),
         notice: Arc::new(|_, _| {}),
+        watcher: None,
         owned: Arc::new(AtomicUsize::new(0)),
         partitions: fleet.settings.fleet_partitions(),
         limits: fleet.settings.cluster_limits(),

@@ -4,7 +4,7 @@
 use super::fleet::Fleet;
 use crate::e2e::server::eventually;
 use agentverse::domain::envelope::SYSTEM_SOURCE;
-use agentverse::domain::llm_request::{self, CancelRequest, ModelChoice, SubmitRequest};
+use agentverse::domain::llm_request::{CancelRequest, Command, ModelChoice, SubmitRequest};
 use agentverse::domain::open::HOUR;
 use agentverse::domain::{Aggregate, Envelope, LogId, Micros, StreamId, TenantId};
 use agentverse::flow::process::lane::{Lane, LaneOutcome, NotTaken};
@@ -15,7 +15,7 @@ use agentverse::ports::clock::{Clock, SystemClock};
 use agentverse::ports::index::Head;
 use agentverse::ports::journal::Recorded;
 use agentverse::ports::topic::{self, Accepted};
-use agentverse::ports::{Assignment, Index, Journal, Topics};
+use agentverse::ports::{Assignment, Index, Topics};
 use agentverse::runtime::cluster::Links;
 use agentverse::runtime::settings::{Loaded, Settings};
 use async_trait::async_trait;
@@ -67,10 +67,10 @@ fn requests() -> Vec<StreamId> {
     all.filter(|stream| stream.log(4) == LOG).take(REQUESTS).collect()
 }
 
-fn accepted(stream: StreamId, step: &str, command: impl Into<llm_request::Command>) -> Arc<Accepted> {
+fn accepted(stream: StreamId, step: &str, command: Command) -> Arc<Accepted> {
     let mut envelope = Envelope::new(Uuid::new_v5(&stream.id, step.as_bytes()), stream);
     envelope.source = SYSTEM_SOURCE.into();
-    Arc::new(Accepted::new(envelope, command.into().into()).unwrap())
+    Arc::new(Accepted::new(envelope, command.into()).unwrap())
 }
 
 fn submission(stream: StreamId, deadline_at: Micros) -> Arc<Accepted> {
@@ -82,7 +82,7 @@ fn submission(stream: StreamId, deadline_at: Micros) -> Arc<Accepted> {
         deadline_at: Some(deadline_at),
         ..SubmitRequest::default()
     };
-    accepted(stream, "submit", command)
+    accepted(stream, "submit", Command::SubmitRequest(command))
 }
 
 fn parts(links: &Links, settings: &Settings, ear: Ear) -> Parts {
@@ -151,7 +151,8 @@ async fn at_work(links: &Links, settings: &Settings) {
 
     // Somebody else claims the log: what is under way is in doubt, and not done.
     links.journal.claim(LOG).await.unwrap();
-    let cancel = |place: usize| accepted(requests[place], "cancel", CancelRequest { reason: "enough".into() });
+    let enough = || Command::CancelRequest(CancelRequest { reason: "enough".into() });
+    let cancel = |place: usize| accepted(requests[place], "cancel", enough());
     assert_eq!(first.send(cancel(0)).await, Err(NotTaken::Unknown(LOG)));
     let second = lane(&mut lanes).await;
     assert_eq!(found(&*links.index).await, requests, "whoever claims finds all that is open");
