@@ -144,13 +144,7 @@ impl Views for World {
         let newest = stores.rows.get(&stream).and_then(|versions| versions.last());
         Ok(newest.map(|(_, data)| ViewRow { stream, data: data.clone() }))
     }
-    async fn list(
-        &self,
-        _: TenantId,
-        _: Aggregate,
-        _: Option<Uuid>,
-        _: usize,
-    ) -> Result<Vec<ViewRow>, views::Error> {
+    async fn list(&self, _: TenantId, _: Aggregate, _: Option<Uuid>, _: usize) -> Result<Vec<ViewRow>, views::Error> {
         unreachable!()
     }
     async fn list_all(
@@ -230,7 +224,8 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
     }
     let last = state.attempts.len() as i64;
     let usage = Tokens { input_tokens: amount, output_tokens: amount / 3, ..Tokens::default() };
-    let (cost_pico_usd, estimated, price, provider_request_id) = ((amount % 3 > 0).then_some(amount), false, None, None);
+    let (cost_pico_usd, estimated, price, provider_request_id) =
+        ((amount % 3 > 0).then_some(amount), false, None, None);
     // No attempt begins once a request has ended, which is why any later state tells the model that it ended with.
     let kind = if state.is_running() { kind } else { 4 + kind % 8 };
     match kind {
@@ -285,9 +280,12 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
             provider_request_id,
         }),
         10 => Event::RequestExpired(RequestExpired { attempts: last, open_attempt: None }),
-        _ if amount % 2 == 0 => {
-            Event::RequestFailed(RequestFailed { error: "e".into(), message: String::new(), attempts: last, open_attempt: None })
-        }
+        _ if amount % 2 == 0 => Event::RequestFailed(RequestFailed {
+            error: "e".into(),
+            message: String::new(),
+            attempts: last,
+            open_attempt: None,
+        }),
         _ => Event::RequestCancelled(RequestCancelled { reason: String::new(), attempts: last, open_attempt: None }),
     }
 }
@@ -325,7 +323,9 @@ fn log(steps: &[Step]) -> (Vec<Recorded>, BTreeMap<Slot, Row>) {
         state.evolve(&any, &record.meta());
         let AnyState::LlmRequest(after) = &*state else { unreachable!() };
         if let Some(counted) = count(&stream, &event, after) {
-            for (window, (dimension, key)) in Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it))) {
+            for (window, (dimension, key)) in
+                Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it)))
+            {
                 let series = Series { tenant, dimension: *dimension, key: key.clone(), window };
                 let row = expected.entry(Slot { series, start: window.start_of(recorded_at) }).or_default();
                 row.totals.add(&counted.totals);
@@ -333,7 +333,14 @@ fn log(steps: &[Step]) -> (Vec<Recorded>, BTreeMap<Slot, Row>) {
             }
         }
         let blob = state.to_blob().unwrap().into();
-        let head = Head { version: *version, position, created_at: BEGIN, updated_at: recorded_at, state: blob, ..Head::empty() };
+        let head = Head {
+            version: *version,
+            position,
+            created_at: BEGIN,
+            updated_at: recorded_at,
+            state: blob,
+            ..Head::empty()
+        };
         let event = Some(Arc::new(any));
         let decided = Some(Decided { event, head: Arc::new(head), edges: Vec::new(), displaced: None });
         records.push(Recorded { record, hash: CHAIN_START, decided });
