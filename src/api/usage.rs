@@ -208,7 +208,8 @@ mod tests {
         let place = UsagePlace { key: "ä/large".into(), start: NOW - 7 };
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let text = cursor::encode(&parts, &place_bytes(&first.starts, &place));
-        let later = |query: &str| usage_query(TENANT, &format!("/v1/usage?{query}&cursor={text}").parse().unwrap(), NOW + 9);
+        let later =
+            |query: &str| usage_query(TENANT, &format!("/v1/usage?{query}&cursor={text}").parse().unwrap(), NOW + 9);
         let (next, _) = later("by=model&window=5m").unwrap();
         assert_eq!(next, UsageQuery { after: Some(place), ..first });
         for other in ["by=model&window=1m", "by=agent&window=5m", "by=model&window=5m&key=x"] {

@@ -4,6 +4,8 @@
 //! log (it is written behind), never contradict it: a row must be the fold at the row's own version, and whatever the
 //! checkpoint claims to hold must be there.
 
+mod usage;
+
 use super::folder::FolderError;
 use super::store::{edge_key, head_key};
 use super::{Config, Embedded, segment};
@@ -15,6 +17,7 @@ use crate::ports::{Index, Views};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
+use usage::UsageCheck;
 
 /// Records read at once.
 const RECORDS_MAX: usize = 4096;
@@ -30,7 +33,7 @@ pub struct Report {
     pub records: u64,
     pub events: u64,
     pub streams: u64,
-    /// Heads, view rows and edges that were compared; 0 unless the check was deep.
+    /// Heads, view rows, usage rows and edges that were compared; 0 unless the check was deep.
     pub rows_compared: u64,
     /// Commands accepted and not decided yet.
     pub waiting: u64,
@@ -77,11 +80,12 @@ struct LogCheck {
     audit: LogAudit,
     /// Position of the head, and version of the row, that the store holds, once the fold has reached them.
     stored: HashMap<StreamId, (Option<u64>, Option<u64>)>,
+    usage: UsageCheck,
 }
 
 impl LogCheck {
     fn new(log: LogId, partitions: u16) -> Self {
-        Self { log, audit: LogAudit::new(log, partitions.into()), stored: HashMap::new() }
+        Self { log, audit: LogAudit::new(log, partitions.into()), stored: HashMap::new(), usage: UsageCheck::default() }
     }
 
     fn read(&mut self, embedded: &Embedded, deep: bool, report: &mut Report) -> Result<(), String> {
@@ -113,7 +117,11 @@ impl LogCheck {
     /// Folds the record and compares whatever the store holds at exactly this point.
     fn compare(&mut self, embedded: &Embedded, record: &Record, report: &mut Report) -> Result<(), String> {
         let stream = record.stream();
-        let Some(folded) = self.audit.fold(record)?.filter(|_| record.last) else { return Ok(()) };
+        let Some(folded) = self.audit.fold(record)? else { return Ok(()) };
+        self.usage.compare(embedded, self.log, record, &folded.state, report)?;
+        if !record.last {
+            return Ok(());
+        }
         let (head_at, row_at) = self.stored.entry(stream).or_default();
         let head = embedded.store.head(&head_key(self.log, &stream)).map_err(|error| error.to_string())?;
         if let Some(head) = head.filter(|head| head.position == record.position) {
@@ -138,6 +146,7 @@ impl LogCheck {
     async fn compare_marks(&self, embedded: &Embedded, report: &mut Report) {
         let indexed_to = embedded.index.applied_to(self.log).await.unwrap_or(0);
         let projected_to = embedded.views.applied_to(self.log).await.unwrap_or(0);
+        self.usage.compare_mark(embedded, self.log, projected_to, report);
         for (stream, folded) in &self.audit.streams {
             let (head_at, row_at) = self.stored.get(stream).copied().unwrap_or_default();
             if folded.position <= indexed_to && head_at != Some(folded.position) {

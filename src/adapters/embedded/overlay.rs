@@ -55,12 +55,7 @@ impl<K: Key, V: Clone + Serialize + DeserializeOwned> Overlay<K, V> {
     }
 
     /// The first `rows_max` rows with keys from `from` on and, where given, below `to`, in key order.
-    pub fn scan(
-        &self,
-        from: &K,
-        to: Option<&K>,
-        rows_max: usize,
-    ) -> Result<Vec<(K, V)>, FolderError> {
+    pub fn scan(&self, from: &K, to: Option<&K>, rows_max: usize) -> Result<Vec<(K, V)>, FolderError> {
         let bounds = (Bound::Included(from.clone()), to.cloned().map_or(Bound::Unbounded, Bound::Excluded));
         let mut merged: Rows<K, V> = BTreeMap::new();
         // The memory is read first: a row that a checkpoint moves meanwhile is then seen twice, not missed.

@@ -135,7 +135,8 @@ fn windows_before(window: Window, period: i32, at: Micros) -> u16 {
     passed.div_euclid(window.size()) as u16 + u16::from(passed.rem_euclid(window.size()) > 0)
 }
 
-fn row_key(slot: &Slot, log: LogId) -> Vec<u8> {
+/// Where the row of one source log is.
+pub(super) fn row_key(slot: &Slot, log: LogId) -> Vec<u8> {
     let window = slot.series.window;
     let period = window.period_of(slot.start);
     let mut key = series_key(&slot.series, period);
@@ -243,7 +244,8 @@ mod tests {
         let usage = open.usage.clone();
         let begin = Window::Minute.end_of_period(1_000_000);
         let row = Row { position: 1, ..Row::default() };
-        let slots = [slot("a", Window::Minute, begin), slot("a", Window::FiveMinutes, begin), slot("a", Window::Day, begin)];
+        let slots =
+            [slot("a", Window::Minute, begin), slot("a", Window::FiveMinutes, begin), slot("a", Window::Day, begin)];
         let all = slots.iter().map(|slot| (slot.clone(), row.clone())).collect();
         usage.put(LOG, all, begin).await.unwrap();
         open.checkpointer().run_once().unwrap();

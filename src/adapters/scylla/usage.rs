@@ -74,7 +74,8 @@ impl ScyllaUsage {
         }
         let of_series = "tenant = ? AND dimension = ? AND key = ? AND size_s = ? AND period = ?";
         let row = format!("SELECT row FROM {{ks}}.usage_rows WHERE {of_series} AND start = ? AND log = ?");
-        let windows = format!("SELECT start, row FROM {{ks}}.usage_rows WHERE {of_series} AND start >= ? AND start < ?");
+        let windows =
+            format!("SELECT start, row FROM {{ks}}.usage_rows WHERE {of_series} AND start >= ? AND start < ?");
         let keys = "SELECT key FROM {ks}.usage_keys \
                     WHERE tenant = ? AND dimension = ? AND size_s = ? AND period = ? AND shard = ? AND key > ? LIMIT ?";
         Ok(Self {
@@ -233,7 +234,8 @@ impl SerializeRow for TableRow {
             Self::Totals { slot: Slot { series, start }, log, row, position, ttl_s } => {
                 let (period, size_s) = (series.window.period_of(*start), size_s(series.window));
                 let series = (series.tenant.0, series.dimension.name(), &*series.key);
-                let cells = (series.0, series.1, series.2, size_s, period, start, &**log, row, timestamp(*position), ttl_s);
+                let cells =
+                    (series.0, series.1, series.2, size_s, period, start, &**log, row, timestamp(*position), ttl_s);
                 cells.serialize(context, writer)
             }
             Self::Key { place: (series, period), ttl_s } => {

@@ -266,16 +266,29 @@ fn usage() -> Operation {
                    time.";
     let mut operation = Operation::reading("list-usage", "usage", summary, "UsagePage");
     operation.shared_parameters.extend(["Limit", "Cursor"]);
-    let query = |name: &str, required: bool, schema: Value, description: &str| {
-        json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description })
-    };
+    let query = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
     let time = || json!({ "type": "string", "format": "date-time" });
     let range = format!("At most {USAGE_WINDOWS_MAX} windows in all.");
     operation.own_parameters = vec![
         query("by", true, json!({ "enum": Dimension::ALL.map(Dimension::name) }), "By what to add up."),
-        query("key", false, json!({ "type": "string" }), "Only this one: an id, a project's name, or provider id/model id. Without it, all."),
-        query("window", false, json!({ "enum": Window::ALL.map(Window::name), "default": Window::Hour.name() }), "The size of a window. Small ones are kept for a while only."),
-        query("from", false, time(), &format!("Windows from the one of this time on; {WINDOWS_DEFAULT} before the end unless asked. {range}")),
+        query(
+            "key",
+            false,
+            json!({ "type": "string" }),
+            "Only this one: an id, a project's name, or provider id/model id. Without it, all.",
+        ),
+        query(
+            "window",
+            false,
+            json!({ "enum": Window::ALL.map(Window::name), "default": Window::Hour.name() }),
+            "The size of a window. Small ones are kept for a while only.",
+        ),
+        query(
+            "from",
+            false,
+            time(),
+            &format!("Windows from the one of this time on; {WINDOWS_DEFAULT} before the end unless asked. {range}"),
+        ),
         query("to", false, time(), "Windows that begin before this time; until now unless asked."),
     ];
     operation

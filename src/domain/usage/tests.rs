@@ -77,7 +77,8 @@ fn an_event_counts_for_everybody_whom_the_request_was_for() {
     let it: StreamId = stream::<LlmRequest>();
     let keys = counted(&completed(Some(7)), &state()).keys;
     let found: Vec<(Dimension, &str)> = keys.iter().map(|(dimension, key)| (*dimension, &**key)).collect();
-    let (tenant, agent, coupling) = (it.tenant.to_string(), Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
+    let (tenant, agent, coupling) =
+        (it.tenant.to_string(), Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
     let model = format!("{}/small", Uuid::from_u128(5));
     let expected = [
         (Dimension::Tenant, tenant.as_str()),
@@ -108,9 +109,13 @@ fn what_each_event_counts_as_is_one_thing() {
     assert_eq!((totals.requests_completed, totals.cost_pico_usd, totals.latencies.count()), (1, 9, 1));
     assert_eq!((totals.input_tokens, totals.cached_input_tokens, totals.cache_write_tokens), (100, 30, 7));
     let totals = counted(&failed(true, Some(3)), &state()).totals;
-    assert_eq!((totals.attempts_failed, totals.requests_failed, totals.input_tokens, totals.cost_pico_usd), (1, 0, 10, 3));
+    assert_eq!(
+        (totals.attempts_failed, totals.requests_failed, totals.input_tokens, totals.cost_pico_usd),
+        (1, 0, 10, 3)
+    );
     let expired = Event::RequestExpired(RequestExpired { attempts: 0, open_attempt: None });
-    let cancelled = Event::RequestCancelled(RequestCancelled { reason: String::new(), attempts: 0, open_attempt: None });
+    let cancelled =
+        Event::RequestCancelled(RequestCancelled { reason: String::new(), attempts: 0, open_attempt: None });
     assert_eq!(counted(&expired, &state()).totals, Totals { requests_expired: 1, ..Totals::default() });
     assert_eq!(counted(&cancelled, &state()).totals, Totals { requests_cancelled: 1, ..Totals::default() });
     let extra = Event::ExtraCallRecorded(ExtraCallRecorded {

@@ -89,7 +89,8 @@ impl Usage for Stores {
     }
     async fn keys(&self, ask: &usage::Keys<'_>) -> Result<Vec<Arc<str>>, usage::Error> {
         let group = |it: &Series| (it.tenant, it.dimension, it.window) == (ask.tenant, ask.dimension, ask.window);
-        let mut keys: Vec<_> = self.usage.keys().filter(|slot| group(&slot.series)).map(|it| it.series.key.clone()).collect();
+        let mut keys: Vec<_> =
+            self.usage.keys().filter(|slot| group(&slot.series)).map(|it| it.series.key.clone()).collect();
         keys.dedup();
         keys.retain(|key| ask.after.is_none_or(|after| **key > *after));
         keys.truncate(ask.keys_max);

@@ -111,12 +111,7 @@ impl Query {
     }
 
     /// The windows of one key, those after the page before.
-    async fn usage_of(
-        &self,
-        ask: &UsageQuery,
-        starts: &Range<Micros>,
-        key: Arc<str>,
-    ) -> Result<Vec<UsageItem>, Error> {
+    async fn usage_of(&self, ask: &UsageQuery, starts: &Range<Micros>, key: Arc<str>) -> Result<Vec<UsageItem>, Error> {
         let mut starts = starts.clone();
         if let Some(after) = ask.after.as_ref().filter(|after| after.key == key) {
             starts.start = starts.start.max(after.start.saturating_add(1));
@@ -166,7 +161,15 @@ mod tests {
     fn ask(key: Option<&str>, hours: i64, limit: usize) -> UsageQuery {
         let starts = Window::Hour.start_of(NOW) - (hours - 1) * HOUR..NOW + 1;
         let key = key.map(Arc::from);
-        UsageQuery { tenant: TENANT, dimension: Dimension::Agent, key, window: Window::Hour, starts, after: None, limit }
+        UsageQuery {
+            tenant: TENANT,
+            dimension: Dimension::Agent,
+            key,
+            window: Window::Hour,
+            starts,
+            after: None,
+            limit,
+        }
     }
 
     /// Every page; at least one that is not the last must be full or have looked at all that a page may.

@@ -62,25 +62,39 @@ impl Expected {
             let event = json!({"type": format!("llm_request.{kind}"), "subject": subject, "data": data});
             assert_eq!(client.command(&event)["outcome"], "applied", "{kind} {number}");
         };
-        send("SubmitRequest", json!({
-            "agent_id": agent, "coupling_id": coupling, "project": project, "models": [model("large"), model("small/v2")],
-            "payload": r#"{"messages":[{"role":"user","content":"Hi"}]}"#,
-        }));
+        send(
+            "SubmitRequest",
+            json!({
+                "agent_id": agent, "coupling_id": coupling, "project": project, "models": [model("large"), model("small/v2")],
+                "payload": r#"{"messages":[{"role":"user","content":"Hi"}]}"#,
+            }),
+        );
         let deadline = client.read(&format!("/v1/llm-requests/{subject}"))["deadline_at"].as_i64().unwrap();
         let start = |attempt: u64, name: &str| {
             let lease_until = deadline - 60_000_000;
-            send("StartAttempt", json!({"attempt": attempt, "worker": "w", "model": model(name), "lease_until": lease_until}));
+            send(
+                "StartAttempt",
+                json!({"attempt": attempt, "worker": "w", "model": model(name), "lease_until": lease_until}),
+            );
         };
         let price = json!({"input_micro_usd_per_million": 3_000_001, "output_micro_usd_per_million": 15_000_000});
         let complete = |attempt: u64, price: &Value| {
-            send("CompleteRequest", json!({
-                "attempt": attempt, "usage": {"input_tokens": 100 + number, "output_tokens": 20}, "price": price,
-                "latency_ms": 250, "answer": "{}",
-            }));
+            send(
+                "CompleteRequest",
+                json!({
+                    "attempt": attempt, "usage": {"input_tokens": 100 + number, "output_tokens": 20}, "price": price,
+                    "latency_ms": 250, "answer": "{}",
+                }),
+            );
         };
         let cost = i128::from(100 + number) * 3_000_001 + 20 * 15_000_000;
         let called = Sums { input_tokens: 100 + number, cost_pico_usd: cost, ..Sums::default() };
-        let keys = [("tenant", tenant.to_owned()), ("agent", agent.clone()), ("coupling", coupling.clone()), ("project", project.to_owned())];
+        let keys = [
+            ("tenant", tenant.to_owned()),
+            ("agent", agent.clone()),
+            ("coupling", coupling.clone()),
+            ("project", project.to_owned()),
+        ];
         let mut counts = |name: &str, sums: Sums| {
             for (dimension, key) in keys.iter().cloned().chain([("model", format!("{PROVIDER}/{name}"))]) {
                 let entry = self.0.entry((dimension, key)).or_default();
@@ -140,8 +154,12 @@ impl Expected {
     /// Holds what a server shows against it: by every dimension, in windows of every size, in pages of any length.
     pub fn check(&self, client: &Client) {
         for dimension in ["tenant", "project", "agent", "coupling", "model"] {
-            let expected: BTreeMap<&str, &Sums> =
-                self.0.iter().filter(|((it, _), _)| *it == dimension).map(|((_, key), sums)| (key.as_str(), sums)).collect();
+            let expected: BTreeMap<&str, &Sums> = self
+                .0
+                .iter()
+                .filter(|((it, _), _)| *it == dimension)
+                .map(|((_, key), sums)| (key.as_str(), sums))
+                .collect();
             for window in WINDOWS {
                 let path = format!("/v1/usage?by={dimension}&window={window}");
                 let items = client.walk(&path, 100);

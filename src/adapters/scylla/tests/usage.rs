@@ -30,7 +30,8 @@ async fn a_row_lives_an_hour_longer_than_its_window_is_kept_and_a_day_for_ever()
     let now = start + 1_000_000;
     let rows = Window::ALL.map(|window| (slot(window), Row { position: 1, ..Row::default() }));
     usage.put(log, rows.to_vec(), now).await.expect("put");
-    for (window, kept_s) in [(60, Some(172_800)), (300, Some(691_200)), (3_600, Some(7_776_000)), (86_400, None::<i32>)] {
+    for (window, kept_s) in [(60, Some(172_800)), (300, Some(691_200)), (3_600, Some(7_776_000)), (86_400, None::<i32>)]
+    {
         let cql = format!(
             "SELECT TTL(row) FROM {}.usage_rows WHERE tenant = {} AND dimension = 'agent' AND key = 'a' \
              AND size_s = {window} AND period = {}",
