@@ -65,6 +65,7 @@ async fn start(settings: ApiSettings) -> Running {
         gateway: gateway(),
         query: Arc::new(query(Stores { rows: rows.into_iter().collect(), ..Stores::default() })),
         heartbeats: Arc::new(Beats),
+        completions: None,
         operator: super::Operator {
             readiness: Arc::new(|| Err("the log is being read".into())),
             metrics: Arc::new(|| "agentverse_up 1\n".into()),

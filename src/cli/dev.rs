@@ -88,6 +88,7 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc
         gateway: node.gateway.clone(),
         query: node.query.clone(),
         heartbeats: node.leases.clone(),
+        completions: Some(node.requests.completions()),
         operator: Operator {
             readiness: Arc::new(move || {
                 up()?;

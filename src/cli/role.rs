@@ -77,6 +77,7 @@ pub fn users(args: Args) -> Result<Exit, Error> {
             gateway: server.gateway.clone(),
             query: server.query.clone(),
             heartbeats: server.heartbeats.clone(),
+            completions: None,
             operator: operator(&telemetry, Arc::new(|| Ok(()))),
             ids: Arc::new(fresh_id),
             settings: settings.api(),

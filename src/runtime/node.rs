@@ -1,6 +1,6 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
-use crate::adapters::embedded::{Config, Embedded, FolderError};
+use crate::adapters::embedded::{Config, Embedded, FolderError, MemoryLimits};
 use crate::domain::LogId;
 use crate::flow::derive;
 use crate::flow::gateway::Gateway;
@@ -11,6 +11,7 @@ use crate::flow::project;
 use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
 use crate::ports::{Journal, Views};
+use crate::runtime::requests::{self, Requests};
 use crate::runtime::settings::Settings;
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,6 +31,8 @@ pub enum NodeError {
     Journal(#[from] crate::ports::journal::Error),
     #[error(transparent)]
     Derive(#[from] derive::Error),
+    #[error(transparent)]
+    Requests(#[from] requests::Error),
     #[error("cannot start the checkpoint thread: {0}")]
     Thread(std::io::Error),
     #[error("{waiting} of {all} logs did not come up within {seconds} s; the log of the process says why")]
@@ -44,6 +47,7 @@ pub struct Node {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
     pub leases: Arc<Leases>,
+    pub requests: Requests,
     embedded: Embedded,
     checkpoints: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
@@ -62,6 +66,7 @@ impl Node {
         let hub = Arc::new(OutcomeHub::default());
         let owned = Arc::new(AtomicUsize::new(0));
         let leases = Arc::new(new_leases(&embedded, settings));
+        let requests = new_requests(&embedded, settings)?;
         let parts = Parts {
             journal: embedded.journal.clone(),
             topics: embedded.topics.clone(),
@@ -73,7 +78,7 @@ impl Node {
                 let leases = leases.clone();
                 move |stream, event| leases.notice(stream, event)
             }),
-            watcher: None,
+            watcher: Some(requests.watcher()),
             owned: owned.clone(),
             partitions: embedded.partitions.into(),
             limits: settings.limits(),
@@ -109,10 +114,12 @@ impl Node {
             embedded.usage.clone(),
             parts.clock.clone(),
         ));
-        let node = Self { gateway, query, leases, embedded, checkpoints, tasks, stop, owned, projected };
+        let node = Self { gateway, query, leases, requests, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
         let views: Arc<dyn Views> = node.embedded.views.clone();
         node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
+        // Not before: what budgets have spent is shown by then.
+        node.requests.start();
         node.tasks.close();
         // What was caught up need not be caught up again at the next start.
         node.embedded.checkpointer().request();
@@ -161,6 +168,7 @@ impl Node {
     /// # Errors
     /// When the last checkpoint cannot be written; nothing is lost, the next start reads more.
     pub async fn stop(self) -> Result<(), NodeError> {
+        self.requests.stop().await;
         self.stop.cancel();
         self.tasks.wait().await;
         self.embedded.checkpointer().stop();
@@ -195,6 +203,17 @@ async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
 fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
     let (topics, index) = (embedded.topics.clone(), embedded.index.clone());
     Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
+}
+
+fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Requests, requests::Error> {
+    let stores = requests::Stores {
+        limits: Arc::new(MemoryLimits::new(&SystemClock)),
+        usage: embedded.usage.clone(),
+        topics: embedded.topics.clone(),
+        index: embedded.index.clone(),
+        partitions: embedded.partitions.into(),
+    };
+    Requests::new(settings, stores, settings.command_bytes_max)
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

@@ -4,6 +4,7 @@ use super::fault::{Fault, elsewhere};
 use super::form::tenant;
 use crate::api::access::Loopback;
 use crate::api::{Services, answer};
+use crate::domain::TenantId;
 use crate::flow::query;
 use crate::flow::request::resolve::Offered;
 use axum::extract::Request;
@@ -15,8 +16,10 @@ use serde_json::{Value, json};
 const PREFIX: &str = "/v1/models/";
 
 pub async fn list(services: &Services, loopback: Loopback, request: Request) -> Response {
+    let tenant = tenant(request.headers(), loopback);
     let listed = async {
-        let offered = offered(services, loopback, &request).await?;
+        let tenant = tenant?;
+        let offered = offered(services, tenant).await?;
         let data: Vec<_> = offered.iter().map(model).collect();
         Ok::<_, Fault>(json!({ "object": "list", "data": data }))
     };
@@ -24,11 +27,12 @@ pub async fn list(services: &Services, loopback: Loopback, request: Request) -> 
 }
 
 pub async fn retrieve(services: &Services, loopback: Loopback, request: Request) -> Response {
+    let (tenant, uri) = (tenant(request.headers(), loopback), request.uri().clone());
     let found = async {
-        let path = request.uri().path();
+        let (tenant, path) = (tenant?, uri.path());
         let name = crate::api::params::percent_decoded(path.strip_prefix(PREFIX).unwrap_or_default());
         let name = name.ok_or_else(|| Fault::invalid("model", "the model's name is not UTF-8"))?;
-        let offered = offered(services, loopback, &request).await?;
+        let offered = offered(services, tenant).await?;
         let one = offered.iter().find(|offered| offered.name.eq_ignore_ascii_case(&name));
         one.map(model).ok_or_else(|| {
             let message = format!("there is no model {name:?}; GET /v1/models lists those there are");
@@ -38,9 +42,8 @@ pub async fn retrieve(services: &Services, loopback: Loopback, request: Request)
     respond(found.await)
 }
 
-async fn offered(services: &Services, loopback: Loopback, request: &Request) -> Result<Vec<Offered>, Fault> {
+async fn offered(services: &Services, tenant: TenantId) -> Result<Vec<Offered>, Fault> {
     let completions = services.completions.as_ref().ok_or_else(elsewhere)?;
-    let tenant = tenant(request.headers(), loopback)?;
     Ok(completions.resolver.offered(tenant).await.map_err(query::Error::from)?)
 }
 

@@ -208,6 +208,7 @@ impl Resolver {
             agent_id: None,
             coupling_version: None,
             operation: asked.operation,
+            project: None,
             models: vec![self.model(tenant, &asked.model).await?],
             payload: Personal::Plain(asked.payload),
             payload_sha256: Some(facts.sha256),
