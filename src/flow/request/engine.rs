@@ -18,6 +18,7 @@ mod board;
 mod breakers;
 mod call;
 mod choose;
+mod conclude;
 mod config;
 mod ends;
 mod intake;

@@ -259,10 +259,6 @@ impl Board {
         self.queue.wakes_at()
     }
 
-    pub fn retry_after(&self, priority: Priority, now: Instant) -> Duration {
-        self.queue.retry_after(priority, now)
-    }
-
     pub fn depths(&self) -> [usize; CLASSES] {
         self.queue.depths()
     }
