@@ -118,7 +118,7 @@ impl Queue {
         }
     }
 
-    /// Whose turn it is; [`Self::take`] then takes it. What is due by now is looked at first.
+    /// Whose turn it is; [`Self::take`] then takes it. What is due by now is woken first.
     pub fn next(&mut self, now: Instant) -> Option<Item> {
         self.wake(now);
         let class = self.turn()?;
@@ -256,7 +256,8 @@ impl Queue {
         oldest.is_some_and(|place| now.saturating_duration_since(place.0) >= self.config.aged_after[class])
     }
 
-    fn wake(&mut self, now: Instant) {
+    /// Lets in what is due by now: requests that were delayed, tenants that were held, gates that were paused.
+    pub fn wake(&mut self, now: Instant) {
         while let Some(place) = self.delayed.first().filter(|place| place.0 <= now).copied() {
             self.undelay(place);
         }

@@ -139,6 +139,8 @@ impl Board {
 
     /// Whose turn it is, told to be carried out: the gate is left when that has its limits, or gives up.
     pub fn next(&mut self, config: &Config, now: Instant) -> Option<Box<Work>> {
+        // Also where nothing more can be carried out: what is due and stays would be due again at once.
+        self.queue.wake(now);
         if self.is_stopping || self.running.len() >= config.running_max {
             return None;
         }
