@@ -247,7 +247,8 @@ mod tests {
                 if what == 0 {
                     match breaker.pass(now) {
                         Ok(pass) => {
-                            prop_assert!(!matches!(before, State::Open { .. }));
+                            let is_open = matches!(before, State::Open { .. });
+                            prop_assert!(!is_open);
                             if before == State::HalfOpen {
                                 prop_assert_eq!(probes, 0);
                                 probes += 1;

@@ -101,8 +101,7 @@ pub struct Tenancy {
 
 impl Tenancy {
     /// A tenant that nothing is recorded of is taken for open: its provisioning may still be under way.
-    pub const UNKNOWN: Self =
-        Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent };
+    pub const UNKNOWN: Self = Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent };
 }
 
 struct Provider {

@@ -18,6 +18,7 @@ mod board;
 mod breakers;
 mod call;
 mod choose;
+mod conclude;
 mod config;
 mod ends;
 mod intake;
@@ -59,8 +60,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use work::{Caller, Request, Source, Work, gate_of, instant, submission};
 
-/// Between two looks at what is due.
+/// Between two looks at what is due, at most.
 const TICK: Duration = Duration::from_millis(100);
+/// And at least, whatever is due.
+const TICK_MIN: Duration = Duration::from_millis(2);
 /// How long calls that were told to stop may take to record what they came to.
 const STOPPED_FOR: Duration = Duration::from_secs(10);
 
@@ -189,8 +192,8 @@ impl Engine {
     pub async fn run(&self, stop: CancellationToken) {
         let shared = &self.0;
         loop {
-            let tick = Instant::now() + TICK;
-            let until = shared.board.lock().wakes_at().map_or(tick, |at| at.min(tick));
+            let now = Instant::now();
+            let until = shared.board.lock().wakes_at().map_or(now + TICK, |at| at.clamp(now + TICK_MIN, now + TICK));
             tokio::select! {
                 () = stop.cancelled() => break,
                 () = shared.wake.notified() => {}

@@ -15,6 +15,7 @@
 //! keep its id ([`spill`]); a tenant that has less waiting than another displaces the other's newest. Every operation takes
 //! time in the logarithm of what waits.
 
+mod item;
 mod line;
 mod rate;
 pub mod spill;
@@ -24,92 +25,18 @@ mod tests;
 use crate::domain::llm_request::Priority;
 use crate::domain::{StreamId, TenantId};
 use hashbrown::{HashMap, HashSet};
+pub use item::{CLASSES, Config, Gate, Item, Pushed, class_of};
 use line::{Line, Place};
 pub use rate::Rate;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How many classes there are.
-pub const CLASSES: usize = 3;
-/// Tokens that a request counts for beside its own.
-const REQUEST_TOKENS: u64 = 200;
 /// What a caller that finds no room is told, at least and at most.
 const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Part of the queue that must have drained before one comes again: room for one alone would be gone at once.
 const DRAINED: f64 = 0.1;
-
-/// Names a gate.
-pub type Gate = u64;
-
-/// The place of a class in the arrays here.
-pub fn class_of(priority: Priority) -> usize {
-    match priority {
-        Priority::Interactive => 0,
-        Priority::Normal => 1,
-        Priority::Batch => 2,
-    }
-}
-
-/// Bounds and shares, by class: interactive, normal, batch.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Most requests that wait.
-    pub waiting_max: [usize; CLASSES],
-    /// After waiting so long the oldest of a class has aged.
-    pub aged_after: [Duration; CLASSES],
-    /// Of so many turns an aged class gets at least one.
-    pub share: [u32; CLASSES],
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Self {
-            waiting_max: [10_000, 100_000, 100_000],
-            aged_after: [Duration::ZERO, seconds(2), seconds(30)],
-            share: [1, 4, 16],
-        }
-    }
-}
-
-/// A request that waits.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Item {
-    pub stream: StreamId,
-    pub priority: Priority,
-    pub gate: Gate,
-    /// Tokens that it may use, both ways.
-    pub tokens: u64,
-    /// A request that comes again keeps it, and with it its place.
-    pub arrived: Instant,
-    pub deadline: Instant,
-    /// Whether a log has it, so that it can be displaced.
-    pub is_durable: bool,
-}
-
-impl Item {
-    fn place(&self) -> Place {
-        (self.arrived, self.stream)
-    }
-
-    fn cost(&self) -> u64 {
-        self.tokens.saturating_add(REQUEST_TOKENS)
-    }
-}
-
-/// What became of one that came.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Pushed {
-    In,
-    /// It is in, and this one had to go.
-    Displaced(Item),
-    /// There is no room. There may be in so long, by how fast the queue drains.
-    Full {
-        retry_after: Duration,
-    },
-}
 
 #[derive(Debug)]
 struct Entry {
@@ -191,7 +118,7 @@ impl Queue {
         }
     }
 
-    /// Whose turn it is; [`Self::take`] then takes it. What is due by now is looked at first.
+    /// Whose turn it is; [`Self::take`] then takes it. What is due by now is woken first.
     pub fn next(&mut self, now: Instant) -> Option<Item> {
         self.wake(now);
         let class = self.turn()?;
@@ -329,7 +256,8 @@ impl Queue {
         oldest.is_some_and(|place| now.saturating_duration_since(place.0) >= self.config.aged_after[class])
     }
 
-    fn wake(&mut self, now: Instant) {
+    /// Lets in what is due by now: requests that were delayed, tenants that were held, gates that were paused.
+    pub fn wake(&mut self, now: Instant) {
         while let Some(place) = self.delayed.first().filter(|place| place.0 <= now).copied() {
             self.undelay(place);
         }
@@ -357,7 +285,7 @@ impl Queue {
         let class = &mut self.classes[class_of(item.priority)];
         class.count += 1;
         if item.is_durable {
-            resize(class, item.stream.tenant, |places| drop(places.insert(item.place())));
+            resize(class, item.stream.tenant, |places| places.insert(item.place()));
         }
         self.deadlines.insert((item.deadline, item.stream));
         self.entries.insert(item.stream, Entry { item, delayed });
@@ -371,9 +299,8 @@ impl Queue {
         let is_held = self.held.contains_key(&item.stream.tenant);
         let class = class_of(item.priority);
         let turns = self.turns;
-        let line = || Line { turn: turns, ..Line::default() };
         self.classes[class].arrivals.insert(item.place());
-        self.classes[class].lines.entry(item.gate).or_insert_with(line).insert(item.place(), is_held);
+        self.classes[class].lines.entry(item.gate).or_insert_with(|| Line::new(turns)).insert(item.place(), is_held);
         self.fix(class, item.gate);
     }
 
@@ -384,7 +311,7 @@ impl Queue {
         let class = &mut self.classes[number];
         class.count -= 1;
         if item.is_durable {
-            resize(class, stream.tenant, |places| drop(places.remove(&item.place())));
+            resize(class, stream.tenant, |places| places.remove(&item.place()));
         }
         if let Some(until) = delayed {
             self.delayed.remove(&(until, stream));
@@ -440,7 +367,7 @@ impl Queue {
 }
 
 /// Changes what of a tenant can be displaced.
-fn resize(class: &mut Class, tenant: TenantId, change: impl FnOnce(&mut BTreeSet<Place>)) {
+fn resize(class: &mut Class, tenant: TenantId, change: impl FnOnce(&mut BTreeSet<Place>) -> bool) {
     let places = class.durable.entry(tenant).or_default();
     class.largest.remove(&(places.len(), tenant));
     change(places);

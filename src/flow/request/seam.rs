@@ -64,9 +64,5 @@ pub trait OpenRequests: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the index cannot be read; some may have been handed over.
-    async fn open(
-        &self,
-        log: LogId,
-        found: &(dyn Fn(Vec<(StreamId, Arc<Head>)>) + Send + Sync),
-    ) -> Result<(), Error>;
+    async fn open(&self, log: LogId, found: &(dyn Fn(Vec<(StreamId, Arc<Head>)>) + Send + Sync)) -> Result<(), Error>;
 }

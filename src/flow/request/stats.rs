@@ -68,7 +68,14 @@ impl Stats {
         forget(slots, now);
         if slots.back().is_none_or(|slot| now.saturating_duration_since(slot.began) >= SLOT) {
             let latencies = vec![0; BUCKETS];
-            slots.push_back(Slot { began: now, calls: 0, failed: 0, output_tokens: 0, busy: Duration::ZERO, latencies });
+            slots.push_back(Slot {
+                began: now,
+                calls: 0,
+                failed: 0,
+                output_tokens: 0,
+                busy: Duration::ZERO,
+                latencies,
+            });
         }
         let Some(slot) = slots.back_mut() else { return };
         slot.calls += 1;

@@ -124,7 +124,9 @@ fn merge(whole: &mut Map<String, Value>, more: Map<String, Value>) {
     for (field, value) in more {
         match (whole.get_mut(&field), value) {
             (_, Value::Null) => {}
-            (Some(Value::String(text)), Value::String(more)) if JOINED.contains(&field.as_str()) => text.push_str(&more),
+            (Some(Value::String(text)), Value::String(more)) if JOINED.contains(&field.as_str()) => {
+                text.push_str(&more)
+            }
             (Some(Value::Object(one)), Value::Object(more)) => merge(one, more),
             (Some(Value::Array(one)), Value::Array(more)) => more.into_iter().for_each(|it| merge_numbered(one, it)),
             (_, value) => drop(whole.insert(field, value)),
@@ -148,13 +150,17 @@ mod tests {
 
     #[test]
     fn texts_tool_calls_and_unknown_fields_come_together() {
-        let delta = |delta: Value| json!({"id": "x", "object": "chat.completion.chunk", "model": "m", "usage": null,
-            "choices": [{"index": 0, "delta": delta, "finish_reason": null}]});
+        let delta = |delta: Value| {
+            json!({"id": "x", "object": "chat.completion.chunk", "model": "m", "usage": null,
+            "choices": [{"index": 0, "delta": delta, "finish_reason": null}]})
+        };
         let call = |index: u64, function: Value| json!({"tool_calls": [{"index": index, "function": function}]});
         let whole = assembled(&[
             delta(json!({"role": "assistant", "content": "Hel"})),
             delta(json!({"content": "lo", "odd": {"a": 1}})),
-            delta(json!({"role": "assistant", "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]})),
+            delta(
+                json!({"role": "assistant", "tool_calls": [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+            ),
             delta(call(0, json!({"arguments": "{\"a\""}))),
             delta(call(1, json!({"name": "g", "arguments": "{}"}))),
             delta(call(0, json!({"arguments": ":1}"}))),

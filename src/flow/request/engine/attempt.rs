@@ -6,13 +6,11 @@ use super::intake::lease_over;
 use super::record::Told;
 use super::reply::{Failure, How};
 use super::work::{Caller, Request, Source, Why, Work, instant, state_of};
-use crate::domain::llm_request::{ModelChoice, Price};
-use crate::flow::request::catalog::Model;
-use crate::flow::request::seam::Lane;
 use super::{Place, Shared, say};
-use crate::domain::llm_request::{LEASE_MS_MAX, StartAttempt, TOKENS_MAX};
+use crate::domain::llm_request::{LEASE_MS_MAX, ModelChoice, Price, StartAttempt, TOKENS_MAX};
 use crate::domain::{Micros, Rejection};
-use crate::flow::request::seam::{Answered, NotTaken};
+use crate::flow::request::catalog::Model;
+use crate::flow::request::seam::{Answered, Lane, NotTaken};
 use crate::metrics::handles;
 use crate::ports::topic::Accepted;
 use std::sync::Arc;
@@ -40,7 +38,9 @@ pub enum Next {
     Expire,
     GiveUp(Why),
     /// Its log, or another claim, has it.
-    Leave { is_unknown: bool },
+    Leave {
+        is_unknown: bool,
+    },
     /// Nothing is left to do, and nothing to say.
     Ended,
     /// Nothing is left to do.
@@ -195,7 +195,11 @@ impl Shared {
             "request_ended" if work.caller().is_some() => Next::Refused(rejection),
             "request_ended" => Next::Done(How::Ended),
             "deadline_passed" => Next::Expire,
-            "attempt_open" => Next::Again(Some(self.until(&rejection).unwrap_or(again).max(again))),
+            "attempt_open" => Next::Again(Some(self.named(&rejection, "until").unwrap_or(again).max(again))),
+            // It took longer to get into the log than the lease lasts.
+            "invalid" if rejection.details.get("field").is_some_and(|field| field == "lease_until") => {
+                Next::Again(Some(again))
+            }
             "stale_attempt" if work.caller().is_none() => Next::Anew(again),
             _ if work.caller().is_some() => Next::Refused(rejection),
             _ => Next::Fail(Failure::new("not_started", rejection.message, 500)),
@@ -203,8 +207,8 @@ impl Shared {
     }
 
     /// The moment that a rejection names.
-    pub(super) fn until(&self, rejection: &Rejection) -> Option<Instant> {
-        let at: Micros = rejection.details.get("until")?.parse().ok()?;
+    pub(super) fn named(&self, rejection: &Rejection, field: &str) -> Option<Instant> {
+        let at: Micros = rejection.details.get(field)?.parse().ok()?;
         Some(instant(at, self.clock.now(), Instant::now()))
     }
 

@@ -139,6 +139,8 @@ impl Board {
 
     /// Whose turn it is, told to be carried out: the gate is left when that has its limits, or gives up.
     pub fn next(&mut self, config: &Config, now: Instant) -> Option<Box<Work>> {
+        // Also where nothing more can be carried out: what is due and stays would be due again at once.
+        self.queue.wake(now);
         if self.is_stopping || self.running.len() >= config.running_max {
             return None;
         }
@@ -257,10 +259,6 @@ impl Board {
 
     pub fn wakes_at(&self) -> Option<Instant> {
         self.queue.wakes_at()
-    }
-
-    pub fn retry_after(&self, priority: Priority, now: Instant) -> Duration {
-        self.queue.retry_after(priority, now)
     }
 
     pub fn depths(&self) -> [usize; CLASSES] {

@@ -73,7 +73,9 @@ impl Called {
 
 fn verdict(kind: Kind) -> Verdict {
     match kind {
-        Kind::Connect | Kind::Timeout(_) | Kind::Overloaded | Kind::Server | Kind::Garbage | Kind::Cut => Verdict::Failed,
+        Kind::Connect | Kind::Timeout(_) | Kind::Overloaded | Kind::Server | Kind::Garbage | Kind::Cut => {
+            Verdict::Failed
+        }
         Kind::RateLimited | Kind::Quota | Kind::Auth | Kind::NotFound => Verdict::Alive,
         Kind::BadRequest | Kind::ContextLength | Kind::ContentFilter => Verdict::Alive,
     }

@@ -142,7 +142,9 @@ impl Shared {
             {
                 Tried::Fail(Failure::new("over_budget", "the tenant's budget is used up until after the deadline", 429))
             }
-            Refused::Later { key: LimitKey::Tenant(_), at, .. } => Tried::Hold(at.clamp(now + SOON / 4, now + HELD_MAX)),
+            Refused::Later { key: LimitKey::Tenant(_), at, .. } => {
+                Tried::Hold(at.clamp(now + SOON / 4, now + HELD_MAX))
+            }
             Refused::Later { at, .. } if is_only || at <= now + self.config.fallback_after => {
                 Tried::Stay(at.max(now + SOON / 4))
             }

@@ -102,15 +102,18 @@ impl Shared {
         for tenant in tenants {
             groups.insert(tenant, Group::of(self.tenancy(tenant).await.tier));
         }
-        let (now, later): (Vec<_>, _) =
-            std::mem::take(&mut *self.arrivals.lock()).into_iter().partition(|(stream, _)| groups.contains_key(&stream.tenant));
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut *self.arrivals.lock())
+            .into_iter()
+            .partition(|(stream, _)| groups.contains_key(&stream.tenant));
         let is_left = !later.is_empty();
-        self.arrivals.lock().extend::<HashMap<_, _>>(later);
+        self.arrivals.lock().extend(later);
         for (stream, Arrival { log, generation, head }) in now {
             match self.work(log, generation, stream, head, groups[&stream.tenant]) {
                 Ok(Some((work, delayed))) => drop(self.admit(work, delayed)),
                 Ok(None) => {}
-                Err(error) => tracing::error!(%stream, %error, "the head of a request cannot be read; rebuild the index"),
+                Err(error) => {
+                    tracing::error!(%stream, %error, "the head of a request cannot be read; rebuild the index")
+                }
             }
         }
         if is_left {

@@ -143,14 +143,7 @@ pub fn gate_of(models: &[ModelChoice], group: Group) -> Gate {
 }
 
 impl Work {
-    pub fn new(
-        log: LogId,
-        generation: u64,
-        item: Item,
-        deadline_at: Micros,
-        group: Group,
-        source: Source,
-    ) -> Self {
+    pub fn new(log: LogId, generation: u64, item: Item, deadline_at: Micros, group: Group, source: Source) -> Self {
         Self {
             log,
             generation,

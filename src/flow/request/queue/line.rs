@@ -35,6 +35,10 @@ struct Own {
 }
 
 impl Line {
+    pub fn new(turn: u64) -> Self {
+        Self { turn, ..Self::default() }
+    }
+
     pub fn insert(&mut self, place: Place, is_held: bool) {
         let tenant = place.1.tenant;
         let virtual_now = self.virtual_now;
@@ -88,7 +92,11 @@ impl Line {
         let Some(own) = self.tenants.get_mut(&tenant).filter(|own| !own.places.is_empty()) else { return };
         own.is_held = is_held;
         let entry = (own.virtual_time, tenant);
-        if is_held { drop(self.ready.remove(&entry)) } else { drop(self.ready.insert(entry)) }
+        if is_held {
+            self.ready.remove(&entry);
+        } else {
+            self.ready.insert(entry);
+        }
     }
 
     /// Whether nobody waits here, held or not.

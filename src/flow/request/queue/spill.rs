@@ -73,7 +73,9 @@ impl Spill {
     /// Forgets those of a log that is not this process's any more.
     pub fn release(&mut self, log: LogId, partitions: Partitions) {
         let gone: Vec<_> = self.left.keys().filter(|stream| stream.log(partitions) == log).copied().collect();
-        gone.iter().for_each(|stream| drop(self.remove(stream)));
+        for stream in gone {
+            self.remove(&stream);
+        }
     }
 
     pub fn len(&self) -> usize {

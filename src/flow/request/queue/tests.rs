@@ -34,7 +34,9 @@ fn after(begun: Instant, seconds: u64) -> Instant {
 async fn the_urgent_go_first_and_each_tenants_own_in_their_order() {
     let now = Instant::now();
     let mut queue = queue(10);
-    for (number, priority) in [Priority::Batch, Priority::Normal, Priority::Interactive, Priority::Interactive].iter().enumerate() {
+    for (number, priority) in
+        [Priority::Batch, Priority::Normal, Priority::Interactive, Priority::Interactive].iter().enumerate()
+    {
         queue.push(item(1, number as u128, *priority, now), None, now);
     }
     let order: Vec<_> = drain(&mut queue, now).iter().map(|item| item.stream.id.as_u128()).collect();
@@ -46,8 +48,12 @@ async fn the_urgent_go_first_and_each_tenants_own_in_their_order() {
 async fn a_class_that_has_aged_gets_its_share_and_no_more() {
     let begun = Instant::now();
     let mut queue = queue(10_000);
-    (0..1000).for_each(|number| drop(queue.push(item(1, number, Priority::Interactive, begun), None, begun)));
-    (1000..1100).for_each(|number| drop(queue.push(item(1, number, Priority::Batch, begun), None, begun)));
+    (0..1000).for_each(|number| {
+        queue.push(item(1, number, Priority::Interactive, begun), None, begun);
+    });
+    (1000..1100).for_each(|number| {
+        queue.push(item(1, number, Priority::Batch, begun), None, begun);
+    });
     let batch = |queue: &mut Queue, now| {
         (0..160).filter_map(|_| serve(queue, now)).filter(|item| item.priority == Priority::Batch).count()
     };
@@ -59,9 +65,15 @@ async fn a_class_that_has_aged_gets_its_share_and_no_more() {
 async fn a_flood_of_one_tenant_does_not_hold_up_another() {
     let now = Instant::now();
     let mut queue = queue(10_000);
-    (0..1000).for_each(|number| drop(queue.push(item(1, number, Priority::Normal, now), None, now)));
-    (0..10).for_each(|_| drop(serve(&mut queue, now)));
-    (2000..2010).for_each(|number| drop(queue.push(item(2, number, Priority::Normal, now), None, now)));
+    (0..1000).for_each(|number| {
+        queue.push(item(1, number, Priority::Normal, now), None, now);
+    });
+    (0..10).for_each(|_| {
+        serve(&mut queue, now);
+    });
+    (2000..2010).for_each(|number| {
+        queue.push(item(2, number, Priority::Normal, now), None, now);
+    });
     let of_second = (0..20).filter_map(|_| serve(&mut queue, now)).filter(|item| item.stream.tenant.0.as_u128() == 2);
     assert_eq!(of_second.count(), 10);
 }
@@ -70,7 +82,9 @@ async fn a_flood_of_one_tenant_does_not_hold_up_another() {
 async fn a_tenant_that_comes_one_by_one_gets_no_more_than_one_that_waits() {
     let now = Instant::now();
     let mut queue = queue(10_000);
-    (0..1000).for_each(|number| drop(queue.push(item(1, number, Priority::Normal, now), None, now)));
+    (0..1000).for_each(|number| {
+        queue.push(item(1, number, Priority::Normal, now), None, now);
+    });
     let mut served = [0u64; 2];
     let mut number = 2000;
     queue.push(Item { tokens: 2800, ..item(2, number, Priority::Normal, now) }, None, now);
@@ -92,7 +106,9 @@ async fn a_closed_gate_and_a_held_tenant_hold_up_nobody_else() {
     let now = Instant::now();
     let mut queue = queue(100);
     let at = |gate, tenant, number| Item { gate, ..item(tenant, number, Priority::Normal, now) };
-    [at(1, 1, 1), at(1, 2, 2), at(2, 1, 3), at(2, 2, 4)].iter().for_each(|item| drop(queue.push(*item, None, now)));
+    [at(1, 1, 1), at(1, 2, 2), at(2, 1, 3), at(2, 2, 4)].iter().for_each(|item| {
+        queue.push(*item, None, now);
+    });
     queue.close(1);
     queue.hold(TenantId(Uuid::from_u128(1)), after(now, 5));
     let order = |items: Vec<Item>| items.iter().map(|item| item.stream.id.as_u128()).collect::<Vec<_>>();
@@ -126,7 +142,9 @@ async fn a_delayed_one_comes_at_its_time_or_when_it_is_hastened_and_an_expired_o
 async fn a_full_queue_says_when_to_come_and_makes_room_for_who_has_less() {
     let begun = Instant::now();
     let mut queue = queue(100);
-    (0..100).for_each(|number| drop(queue.push(item(1, number, Priority::Normal, begun), None, begun)));
+    (0..100).for_each(|number| {
+        queue.push(item(1, number, Priority::Normal, begun), None, begun);
+    });
     assert_eq!(
         queue.push(item(1, 200, Priority::Normal, begun), None, begun),
         Pushed::Full { retry_after: RETRY_AFTER_MAX }
@@ -177,7 +195,8 @@ fn what_stays_on_its_log_comes_back_by_turns_of_tenants_and_by_deadline() {
     }
     assert_eq!(spill.expired(10, 5), vec![left(1, 3, 10)]);
     assert_eq!(spill.take(Priority::Normal), None);
-    let order: Vec<_> = std::iter::from_fn(|| spill.take(Priority::Batch)).map(|left| left.stream.id.as_u128()).collect();
+    let order: Vec<_> =
+        std::iter::from_fn(|| spill.take(Priority::Batch)).map(|left| left.stream.id.as_u128()).collect();
     assert_eq!(order, [2, 4, 1]);
     assert!(spill.is_empty());
 }

@@ -101,7 +101,10 @@ impl Llm for FakeLlm {
         };
         *self.open.lock() += 1;
         let under = Under(self.open.clone());
-        let plan = (self.plan.lock())(&made, before);
+        let plan = {
+            let mut plan = self.plan.lock();
+            (*plan)(&made, before)
+        };
         match plan {
             Plan::Answer(after) => {
                 tokio::time::sleep(after).await;

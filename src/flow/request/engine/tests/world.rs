@@ -3,9 +3,7 @@
 use super::fakes::{FakeLimits, FakeLlm};
 use crate::domain::common::PromptStorage;
 use crate::domain::llm_provider::{self, Access};
-use crate::domain::llm_request::{
-    Command, Event, LlmRequest, ModelChoice, Priority, State, SubmitRequest, payload,
-};
+use crate::domain::llm_request::{Command, Event, LlmRequest, ModelChoice, Priority, State, SubmitRequest, payload};
 use crate::domain::personal::Personal;
 use crate::domain::record::{CHAIN_START, Hash, RecordKind};
 use crate::domain::tenant::{self, Tier, standing};
@@ -68,10 +66,6 @@ impl Journal {
 
     async fn append(self: &Arc<Self>, command: &Accepted) -> Answered {
         let mut tip = self.tip.lock().await;
-        let latency = *self.latency.lock();
-        if !latency.is_zero() {
-            tokio::time::sleep(latency).await;
-        }
         let index: Arc<dyn Index> = self.clone();
         let mut sight = Sight::new(index, Partitions::from(1));
         let bytes_max = self.command_bytes_max.load(Ordering::Relaxed);
@@ -79,6 +73,10 @@ impl Journal {
         let head = self.head(&command.envelope.stream).unwrap_or_else(|| Arc::new(Head::empty()));
         decider.command(command, &head, None).await.expect("the index");
         let made = decider.finish();
+        let latency = *self.latency.lock();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
         if !made.letters.is_empty() {
             return Answered::Refused(Rejection::new("id_reused", "another command"));
         }
@@ -287,7 +285,7 @@ impl World {
         });
         let tenant = tenant::State { status: tenant::Status::Active, tier: Tier::Diamond, ..Default::default() };
         journal.put(standing::stream(TENANT), &AnyState::Tenant(Box::new(tenant)));
-        for (number, models) in [(1, &["a", "b"][..]), (2, &["c"])] {
+        for (number, models) in [(1, &["a", "b"][..]), (2, &["c"][..])] {
             let model = |name: &&str| llm_provider::Model {
                 model_id: (*name).into(),
                 input_micro_usd_per_million: Some(1_000_000),
@@ -375,7 +373,11 @@ impl World {
     pub async fn until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let begun = Instant::now();
         while !is_so(self) {
-            assert!(begun.elapsed() < Duration::from_secs(3600), "waited in vain for {what}: {:?}", self.engine.snapshot());
+            assert!(
+                begun.elapsed() < Duration::from_secs(3600),
+                "waited in vain for {what}: {:?}",
+                self.engine.snapshot()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
