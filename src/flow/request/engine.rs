@@ -58,7 +58,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use work::{Caller, Request, Source, Work, gate_of, instant, submission};
+use work::{Boxed, Caller, Request, Source, Work, gate_of, instant, submission};
 
 /// Between two looks at what is due, at most.
 const TICK: Duration = Duration::from_millis(100);
@@ -288,7 +288,7 @@ impl Shared {
     }
 
     /// Requests that this process has nothing to do with any more: the logs have them, callers are told.
-    fn drop_all(&self, left: Vec<Box<Work>>) {
+    fn drop_all(&self, left: Vec<Boxed>) {
         left.iter().for_each(|work| self.end(work, How::NotTaken { is_unknown: false }, false));
     }
 

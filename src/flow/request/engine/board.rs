@@ -1,7 +1,7 @@
 //! The board: what waits, what is carried out, under which claims. One lock, held for moments; nothing here waits.
 
 use super::config::Config;
-use super::work::{Source, Stop, Why, Work};
+use super::work::{Boxed, Source, Stop, Why, Work};
 use crate::domain::llm_request::Priority;
 use crate::domain::{LogId, Partitions, StreamId};
 use crate::flow::request::queue::spill::{Left, Spill};
@@ -75,7 +75,7 @@ impl Board {
     }
 
     /// A claim begins. Gives its number, and what was left of an earlier one.
-    pub fn own(&mut self, log: LogId, lane: Arc<dyn Lane>, partitions: Partitions) -> (u64, Vec<Box<Work>>) {
+    pub fn own(&mut self, log: LogId, lane: Arc<dyn Lane>, partitions: Partitions) -> (u64, Vec<Boxed>) {
         let left = self.release(log, partitions);
         self.generations += 1;
         self.logs.insert(log, Owned { generation: self.generations, lane });
@@ -83,7 +83,7 @@ impl Board {
     }
 
     /// A claim ends. What waits under it is another's; what is carried out goes on.
-    pub fn release(&mut self, log: LogId, partitions: Partitions) -> Vec<Box<Work>> {
+    pub fn release(&mut self, log: LogId, partitions: Partitions) -> Vec<Boxed> {
         if self.logs.remove(&log).is_none() {
             return Vec::new();
         }
@@ -105,7 +105,7 @@ impl Board {
     }
 
     /// Begins to stop: gives those whose callers wait; the others are in their logs.
-    pub fn stop(&mut self) -> Vec<Box<Work>> {
+    pub fn stop(&mut self) -> Vec<Boxed> {
         self.is_stopping = true;
         let all: Vec<_> = self.waiting.keys().copied().collect();
         all.iter().filter_map(|stream| self.unwait(stream)).collect()
@@ -237,13 +237,13 @@ impl Board {
     }
 
     /// Those whose deadline has passed; they count as carried out until they are done.
-    pub fn expired(&mut self, config: &Config, now: Instant) -> Vec<Box<Work>> {
+    pub fn expired(&mut self, config: &Config, now: Instant) -> Vec<Boxed> {
         if self.is_stopping {
             return Vec::new();
         }
         let room = (config.running_max + EXPIRING_MAX).saturating_sub(self.running.len());
         let due = self.queue.expired(now, room);
-        let mut all: Vec<Box<Work>> = Vec::with_capacity(due.len());
+        let mut all: Vec<Boxed> = Vec::with_capacity(due.len());
         for item in due {
             let Some(work) = self.unwait(&item.stream) else { continue };
             self.running.insert((item.stream, work.generation), work.stop.clone());

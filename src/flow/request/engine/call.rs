@@ -243,7 +243,10 @@ impl Shared {
 
 /// What each model's provider said last of its limits.
 #[derive(Default)]
-pub struct News(Mutex<HashMap<LimitKey, (Option<u64>, Option<u64>)>>);
+pub struct News(Mutex<HashMap<LimitKey, PerMinute>>);
+
+/// Requests and tokens.
+type PerMinute = (Option<u64>, Option<u64>);
 
 impl News {
     fn is_new(&self, key: &LimitKey, requests: Option<u64>, tokens: Option<u64>) -> bool {

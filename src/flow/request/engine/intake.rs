@@ -32,6 +32,9 @@ pub struct Arrival {
     head: Arc<Head>,
 }
 
+/// A request, and when it may be carried out where that is not at once.
+type Due = (Box<Work>, Option<Instant>);
+
 impl Shared {
     /// A request is new in its log. Says whether somebody must look.
     pub(super) fn arrive(&self, log: LogId, stream: StreamId, head: Option<&Arc<Head>>) -> bool {
@@ -129,7 +132,7 @@ impl Shared {
         stream: StreamId,
         head: Arc<Head>,
         group: Group,
-    ) -> Result<Option<(Box<Work>, Option<Instant>)>, Error> {
+    ) -> Result<Option<Due>, Error> {
         let state = state_of(&head)?;
         if !state.is_running() {
             return Ok(None);

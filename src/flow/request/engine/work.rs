@@ -38,6 +38,9 @@ pub struct Work {
     pub stop: Arc<Stop>,
 }
 
+/// A request as it is handed on: a pointer, since it is large.
+pub type Boxed = Box<Work>;
+
 /// Where the request is.
 pub enum Source {
     /// In its log; the head is held where there is room, or read again.
