@@ -35,6 +35,42 @@ fn model(number: i64) -> ModelChoice {
     ModelChoice { provider_id: Uuid::from_u128(5), model_id: format!("m{}", number % 2), ..ModelChoice::default() }
 }
 
+fn failed(attempt: i64, amount: i64, usage: Tokens, cost_pico_usd: Option<i64>) -> Event {
+    Event::AttemptFailed(AttemptFailed {
+        attempt,
+        error: "timeout".into(),
+        http_status: None,
+        provider_code: None,
+        sent: amount % 2 == 0,
+        received: false,
+        retry_after_ms: None,
+        usage: (amount % 5 > 0).then_some(usage),
+        estimated: false,
+        price: None,
+        cost_pico_usd,
+        latency_ms: None,
+        provider_request_id: None,
+    })
+}
+
+fn completed(attempt: i64, amount: i64, usage: Tokens, cost_pico_usd: Option<i64>) -> Event {
+    Event::RequestCompleted(RequestCompleted {
+        attempt,
+        model: model(amount),
+        usage,
+        estimated: false,
+        price: None,
+        cost_pico_usd,
+        latency_ms: amount,
+        first_byte_ms: None,
+        finish_reason: None,
+        answer: Personal::Absent,
+        answer_sha256: None,
+        answer_bytes: 0,
+        provider_request_id: None,
+    })
+}
+
 fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
     if state.request.models.is_empty() {
         let even = request.is_multiple_of(2);
@@ -50,8 +86,7 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
     }
     let last = state.attempts.len() as i64;
     let usage = Tokens { input_tokens: amount, output_tokens: amount / 3, ..Tokens::default() };
-    let (cost_pico_usd, estimated, price, provider_request_id) =
-        ((amount % 3 > 0).then_some(amount), false, None, None);
+    let cost_pico_usd = (amount % 3 > 0).then_some(amount);
     // No attempt begins once a request has ended, which is why any later state tells the model that it ended with.
     let kind = if state.is_running() { kind } else { 4 + kind % 8 };
     match kind {
@@ -64,46 +99,18 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
             rejected: Vec::new(),
             previous_lost: false,
         }),
-        4..7 => Event::AttemptFailed(AttemptFailed {
-            attempt: last,
-            error: "timeout".into(),
-            http_status: None,
-            provider_code: None,
-            sent: amount % 2 == 0,
-            received: false,
-            retry_after_ms: None,
-            usage: (amount % 5 > 0).then_some(usage),
-            estimated,
-            price,
-            cost_pico_usd,
-            latency_ms: None,
-            provider_request_id,
-        }),
-        7..9 => Event::RequestCompleted(RequestCompleted {
-            attempt: last,
-            model: model(amount),
-            usage,
-            estimated,
-            price,
-            cost_pico_usd,
-            latency_ms: amount,
-            first_byte_ms: None,
-            finish_reason: None,
-            answer: Personal::Absent,
-            answer_sha256: None,
-            answer_bytes: 0,
-            provider_request_id,
-        }),
+        4..7 => failed(last, amount, usage, cost_pico_usd),
+        7..9 => completed(last, amount, usage, cost_pico_usd),
         9 => Event::ExtraCallRecorded(ExtraCallRecorded {
             attempt: last,
             model: model(amount),
             error: None,
             usage: Some(usage),
-            estimated,
-            price,
+            estimated: false,
+            price: None,
             cost_pico_usd,
             latency_ms: None,
-            provider_request_id,
+            provider_request_id: None,
         }),
         10 => Event::RequestExpired(RequestExpired { attempts: last, open_attempt: None }),
         _ if amount % 2 == 0 => Event::RequestFailed(RequestFailed {

@@ -27,19 +27,80 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, item: &Value) {
+    fn of(item: &Value) -> Self {
         let number = |field: &str| item[field].as_u64().unwrap();
-        self.completed += number("requests_completed");
-        self.failed += number("requests_failed");
-        self.cancelled += number("requests_cancelled");
-        self.attempts_failed += number("attempts_failed");
-        self.extra_calls += number("extra_calls");
-        self.input_tokens += number("input_tokens");
         let (dollars, pico) = item["cost_usd"].as_str().unwrap().split_once('.').unwrap();
         assert_eq!(pico.len(), 12);
-        self.cost_pico_usd += dollars.parse::<i128>().unwrap() * 1_000_000_000_000 + pico.parse::<i128>().unwrap();
-        self.unknown += number("calls_of_unknown_cost");
+        Self {
+            completed: number("requests_completed"),
+            failed: number("requests_failed"),
+            cancelled: number("requests_cancelled"),
+            attempts_failed: number("attempts_failed"),
+            extra_calls: number("extra_calls"),
+            input_tokens: number("input_tokens"),
+            cost_pico_usd: dollars.parse::<i128>().unwrap() * 1_000_000_000_000 + pico.parse::<i128>().unwrap(),
+            unknown: number("calls_of_unknown_cost"),
+        }
     }
+
+    fn add_sums(&mut self, more: &Self) {
+        self.completed += more.completed;
+        self.failed += more.failed;
+        self.cancelled += more.cancelled;
+        self.attempts_failed += more.attempts_failed;
+        self.extra_calls += more.extra_calls;
+        self.input_tokens += more.input_tokens;
+        self.cost_pico_usd += more.cost_pico_usd;
+        self.unknown += more.unknown;
+    }
+
+    fn add(&mut self, item: &Value) {
+        self.add_sums(&Self::of(item));
+    }
+}
+
+/// Carries out one request, as a worker does, by its commands.
+struct Worker<'a> {
+    client: &'a Client,
+    number: u64,
+    /// Microseconds since 1970.
+    deadline_at: i64,
+}
+
+impl<'a> Worker<'a> {
+    fn submit(client: &'a Client, number: u64, agent: &str, coupling: &str, project: &str) -> Self {
+        let mut worker = Self { client, number, deadline_at: 0 };
+        let data = json!({
+            "agent_id": agent, "coupling_id": coupling, "project": project, "models": [model("large"), model("small/v2")],
+            "payload": r#"{"messages":[{"role":"user","content":"Hi"}]}"#,
+        });
+        worker.send("SubmitRequest", data);
+        let request = client.read(&format!("/v1/llm-requests/{}", id(0xf, number)));
+        worker.deadline_at = request["deadline_at"].as_i64().unwrap();
+        worker
+    }
+
+    fn send(&self, kind: &str, data: Value) {
+        let subject = id(0xf, self.number);
+        let event = json!({"type": format!("llm_request.{kind}"), "subject": subject, "data": data});
+        assert_eq!(self.client.command(&event)["outcome"], "applied", "{kind} {}", self.number);
+    }
+
+    fn start(&self, attempt: u64, name: &str) {
+        let lease_until = self.deadline_at - 60_000_000;
+        let data = json!({"attempt": attempt, "worker": "w", "model": model(name), "lease_until": lease_until});
+        self.send("StartAttempt", data);
+    }
+
+    fn complete(&self, attempt: u64, price: &Value) {
+        let usage = json!({"input_tokens": 100 + self.number, "output_tokens": 20});
+        let data = json!({"attempt": attempt, "usage": usage, "price": price, "latency_ms": 250, "answer": "{}"});
+        self.send("CompleteRequest", data);
+    }
+}
+
+fn model(name: &str) -> Value {
+    json!({"provider_id": PROVIDER, "model_id": name})
 }
 
 /// What every key came to so far, by dimension and key.
@@ -55,98 +116,58 @@ impl Expected {
     }
 
     fn request(&mut self, client: &Client, tenant: &str, number: u64) {
-        let (subject, agent, coupling) = (id(0xf, number), id(0xa, number % 2), id(0xc, number % 4));
         let project = if number.is_multiple_of(2) { "atlas" } else { "north star/1" };
-        let model = |name: &str| json!({"provider_id": PROVIDER, "model_id": name});
-        let send = |kind: &str, data: Value| {
-            let event = json!({"type": format!("llm_request.{kind}"), "subject": subject, "data": data});
-            assert_eq!(client.command(&event)["outcome"], "applied", "{kind} {number}");
-        };
-        send(
-            "SubmitRequest",
-            json!({
-                "agent_id": agent, "coupling_id": coupling, "project": project, "models": [model("large"), model("small/v2")],
-                "payload": r#"{"messages":[{"role":"user","content":"Hi"}]}"#,
-            }),
-        );
-        let deadline = client.read(&format!("/v1/llm-requests/{subject}"))["deadline_at"].as_i64().unwrap();
-        let start = |attempt: u64, name: &str| {
-            let lease_until = deadline - 60_000_000;
-            send(
-                "StartAttempt",
-                json!({"attempt": attempt, "worker": "w", "model": model(name), "lease_until": lease_until}),
-            );
-        };
-        let price = json!({"input_micro_usd_per_million": 3_000_001, "output_micro_usd_per_million": 15_000_000});
-        let complete = |attempt: u64, price: &Value| {
-            send(
-                "CompleteRequest",
-                json!({
-                    "attempt": attempt, "usage": {"input_tokens": 100 + number, "output_tokens": 20}, "price": price,
-                    "latency_ms": 250, "answer": "{}",
-                }),
-            );
-        };
-        let cost = i128::from(100 + number) * 3_000_001 + 20 * 15_000_000;
-        let called = Sums { input_tokens: 100 + number, cost_pico_usd: cost, ..Sums::default() };
-        let keys = [
-            ("tenant", tenant.to_owned()),
-            ("agent", agent.clone()),
-            ("coupling", coupling.clone()),
-            ("project", project.to_owned()),
-        ];
-        let mut counts = |name: &str, sums: Sums| {
+        let (agent, coupling) = (id(0xa, number % 2), id(0xc, number % 4));
+        let keys = [("tenant", tenant), ("agent", &agent), ("coupling", &coupling), ("project", project)];
+        let keys = keys.map(|(dimension, key)| (dimension, key.to_owned()));
+        let worker = Worker::submit(client, number, &agent, &coupling, project);
+        let mut counts = |name: &str, sums: &Sums| {
             for (dimension, key) in keys.iter().cloned().chain([("model", format!("{PROVIDER}/{name}"))]) {
-                let entry = self.0.entry((dimension, key)).or_default();
-                entry.completed += sums.completed;
-                entry.failed += sums.failed;
-                entry.cancelled += sums.cancelled;
-                entry.attempts_failed += sums.attempts_failed;
-                entry.extra_calls += sums.extra_calls;
-                entry.input_tokens += sums.input_tokens;
-                entry.cost_pico_usd += sums.cost_pico_usd;
-                entry.unknown += sums.unknown;
+                self.0.entry((dimension, key)).or_default().add_sums(sums);
             }
         };
+        let cost_pico_usd = i128::from(100 + number) * 3_000_001 + 20 * 15_000_000;
+        let called = Sums { input_tokens: 100 + number, cost_pico_usd, ..Sums::default() };
+        let price = json!({"input_micro_usd_per_million": 3_000_001, "output_micro_usd_per_million": 15_000_000});
         match number % 8 {
             // Cancelled before anything was tried.
             0 => {
-                send("CancelRequest", json!({"reason": "changed my mind"}));
-                counts("large", Sums { cancelled: 1, ..Sums::default() });
+                worker.send("CancelRequest", json!({"reason": "changed my mind"}));
+                counts("large", &Sums { cancelled: 1, ..Sums::default() });
             }
             // Cut short, which costs nobody knows what, and then given up.
             1 => {
-                start(1, "large");
-                send("EndAttempt", json!({"attempt": 1, "error": "timeout", "sent": true}));
-                send("FailRequest", json!({"error": "timeout"}));
-                counts("large", Sums { attempts_failed: 1, failed: 1, unknown: 1, ..Sums::default() });
+                worker.start(1, "large");
+                worker.send("EndAttempt", json!({"attempt": 1, "error": "timeout", "sent": true}));
+                worker.send("FailRequest", json!({"error": "timeout"}));
+                counts("large", &Sums { attempts_failed: 1, failed: 1, unknown: 1, ..Sums::default() });
             }
             // Turned away by the first model, answered by the second.
             2 => {
-                start(1, "large");
-                send("EndAttempt", json!({"attempt": 1, "error": "rate_limited", "http_status": 429}));
-                start(2, "small/v2");
-                complete(2, &price);
-                counts("large", Sums { attempts_failed: 1, ..Sums::default() });
-                counts("small/v2", Sums { completed: 1, ..called });
+                worker.start(1, "large");
+                worker.send("EndAttempt", json!({"attempt": 1, "error": "rate_limited", "http_status": 429}));
+                worker.start(2, "small/v2");
+                worker.complete(2, &price);
+                counts("large", &Sums { attempts_failed: 1, ..Sums::default() });
+                counts("small/v2", &Sums { completed: 1, ..called });
             }
             // Cancelled while the call was under way, which is paid all the same.
             3 => {
-                start(1, "small/v2");
-                send("CancelRequest", json!({"reason": "too slow"}));
-                complete(1, &price);
-                counts("small/v2", Sums { cancelled: 1, extra_calls: 1, ..called });
+                worker.start(1, "small/v2");
+                worker.send("CancelRequest", json!({"reason": "too slow"}));
+                worker.complete(1, &price);
+                counts("small/v2", &Sums { cancelled: 1, extra_calls: 1, ..called });
             }
             // Of a price that nobody knows.
             4 => {
-                start(1, "large");
-                complete(1, &Value::Null);
-                counts("large", Sums { completed: 1, unknown: 1, cost_pico_usd: 0, ..called });
+                worker.start(1, "large");
+                worker.complete(1, &Value::Null);
+                counts("large", &Sums { completed: 1, unknown: 1, cost_pico_usd: 0, ..called });
             }
             _ => {
-                start(1, "large");
-                complete(1, &price);
-                counts("large", Sums { completed: 1, ..called });
+                worker.start(1, "large");
+                worker.complete(1, &price);
+                counts("large", &Sums { completed: 1, ..called });
             }
         }
     }
@@ -197,6 +218,7 @@ fn every_event_is_in_every_total_once_also_after_the_process_was_killed() {
     expected.work(&server.client(), super::TENANT, 2);
     expected.check(&server.client());
     server.stop();
+    folder.check();
     // Everything derived is built again from the log.
     std::fs::remove_dir_all(folder.data().join("derived")).unwrap();
     let server = Server::start(&folder);
@@ -210,4 +232,5 @@ fn every_event_is_in_every_total_once_also_after_the_process_was_killed() {
     let (code, _, told) = server.cli(&["usage", "--by", "agent", "--from", "soon"], None);
     assert_eq!(code, Some(4), "{told}");
     server.stop();
+    folder.check();
 }
