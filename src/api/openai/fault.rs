@@ -80,8 +80,11 @@ impl From<Rejection> for Fault {
             "deadline_passed" => StatusCode::GATEWAY_TIMEOUT,
             _ => StatusCode::FORBIDDEN,
         };
-        let fault = Self::new(status, REQUEST, &rejection.code, rejection.message);
-        let fault = match rejection.details.get("field") {
+        // What commands call the payload is the body here.
+        let message = rejection.message.trim_start_matches("payload.").trim_start_matches("payload: ");
+        let fault = Self::new(status, REQUEST, &rejection.code, message);
+        let fault = match rejection.details.get("field").map(String::as_str) {
+            Some("payload") => fault.of("body"),
             Some(field) => fault.of(field.strip_prefix("payload.").unwrap_or(field)),
             None => fault,
         };

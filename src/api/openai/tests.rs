@@ -114,6 +114,7 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
     let rejection = Rejection::invalid("payload.max_tokens", "must be a whole number");
     let (status, _, body) = told(Fault::from(rejection).into_response()).await;
     assert_eq!((status, &body["error"]["param"]), (400, &"max_tokens".into()));
+    assert_eq!(body["error"]["message"], "max_tokens: must be a whole number");
     let closed = Rejection::new("tenant_closed", "the tenant is closed");
     assert_eq!(told(Fault::from(closed).into_response()).await.0, 403);
 }
