@@ -54,6 +54,8 @@ enum Command {
     Process(role::Args),
     /// Turn the published events of a cluster into what is shown: one of any number
     Project(role::Args),
+    /// Carry out the requests of a cluster to LLMs, and serve its users over HTTP: one of any number
+    Work(role::Args),
     /// Serve a cluster's users over HTTP: one of any number
     Serve(role::Args),
     /// Make the topics of Kafka as the manifests want them, or compare
@@ -159,6 +161,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Dev(args) => dev::run(args),
         Command::Process(args) => role::own(role::Owner::Process, args),
         Command::Project(args) => role::own(role::Owner::Project, args),
+        Command::Work(args) => role::work(args),
         Command::Serve(args) => role::users(args),
         Command::Topics(args) => topics::run(args),
         Command::Schemas(args) => schemas::run(args),

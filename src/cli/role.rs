@@ -1,16 +1,18 @@
-//! `agentverse process`, `project` and `serve`: one role of a cluster each.
+//! `agentverse process`, `project`, `work` and `serve`: one role of a cluster each.
 
 use super::config::SettingsArgs;
 use super::daemon;
 use super::exit::{Error, Exit};
+use crate::api::openai::Completions;
 use crate::api::{Operator, Services, serve, serve_operator};
-use crate::runtime::cluster::{self, Links, Member};
+use crate::runtime::cluster::{self, Links, Member, Server};
 use crate::runtime::node::fresh_id;
 use crate::runtime::settings::{Exposure, Settings};
 use crate::runtime::telemetry::Telemetry;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, clap::Args)]
@@ -60,32 +62,79 @@ pub fn own(owner: Owner, args: Args) -> Result<Exit, Error> {
 /// Runs `serve` until SIGTERM or Ctrl-C.
 pub fn users(args: Args) -> Result<Exit, Error> {
     daemon::run(&args.settings, async |settings, telemetry, stop| {
-        if !args.http.ip().is_loopback() && settings.http_exposure == Exposure::Loopback {
-            let message = format!(
-                "{} is not a loopback address, and callers are not authenticated here: put a gateway that does it in front, and set http_exposure = network",
-                args.http
-            );
-            return Err(Error::Usage(message));
-        }
-        let listener = daemon::listen(args.http).await?;
+        let listener = listen_to_users(&args, &settings).await?;
         let Some(links) = open(&settings, &stop).await? else { return Ok(Exit::Done) };
-        let server = tokio::select! {
-            () = stop.cancelled() => return Ok(Exit::Done),
-            server = cluster::serve(&links, &settings) => server.map_err(|error| Error::failed(error.to_string()))?,
-        };
-        let services = Services {
-            gateway: server.gateway.clone(),
-            query: server.query.clone(),
-            heartbeats: server.heartbeats.clone(),
-            completions: None,
-            operator: operator(&telemetry, Arc::new(|| Ok(()))),
-            ids: Arc::new(fresh_id),
-            settings: settings.api(),
-        };
+        let Some(server) = server(&links, &settings, &stop).await? else { return Ok(Exit::Done) };
+        let operator = operator(&telemetry, Arc::new(|| Ok(())));
         tracing::info!(address = %args.http, role = "serve", "working");
-        let served = serve(listener, Arc::new(services), stop.clone()).await;
+        let served = serve(listener, services(&server, None, operator, &settings), stop.clone()).await;
         served.map_err(|cause| Error::failed(format!("the HTTP server ended: {cause}")))?;
         Ok(Exit::Done)
+    })
+}
+
+/// Runs `work` until SIGTERM or Ctrl-C: what `serve` does, and requests carried out.
+pub fn work(args: Args) -> Result<Exit, Error> {
+    daemon::run(&args.settings, async |settings, telemetry, stop| {
+        let listener = listen_to_users(&args, &settings).await?;
+        let Some(links) = open(&settings, &stop).await? else { return Ok(Exit::Done) };
+        let Some(server) = server(&links, &settings, &stop).await? else { return Ok(Exit::Done) };
+        let (member, requests) =
+            cluster::work(&links, &settings).map_err(|error| Error::failed(error.to_string()))?;
+        requests.start();
+        let member = Arc::new(member);
+        let readiness = member.clone();
+        let operator = operator(&telemetry, Arc::new(move || readiness.ready()));
+        tracing::info!(address = %args.http, role = "work", "working");
+        let services = services(&server, Some(requests.completions()), operator, &settings);
+        let served = serve(listener, services, stop.clone()).await;
+        tracing::info!("stopping: finishing what is under way");
+        // What calls came to is recorded in logs that are still this process's.
+        within(&settings, async {
+            requests.stop().await;
+            member.stop().await;
+        })
+        .await?;
+        served.map_err(|cause| Error::failed(format!("the HTTP server ended: {cause}")))?;
+        Ok(Exit::Done)
+    })
+}
+
+async fn listen_to_users(args: &Args, settings: &Settings) -> Result<TcpListener, Error> {
+    if !args.http.ip().is_loopback() && settings.http_exposure == Exposure::Loopback {
+        let message = format!(
+            "{} is not a loopback address, and callers are not authenticated here: put a gateway that does it in front, and set http_exposure = network",
+            args.http
+        );
+        return Err(Error::Usage(message));
+    }
+    daemon::listen(args.http).await
+}
+
+/// What answers users, or nothing where the process is told to stop before it can.
+async fn server(links: &Links, settings: &Settings, stop: &CancellationToken) -> Result<Option<Server>, Error> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(None),
+        server = cluster::serve(links, settings) => {
+            server.map(Some).map_err(|error| Error::failed(error.to_string()))
+        }
+    }
+}
+
+fn services(
+    server: &Server,
+    completions: Option<Completions>,
+    operator: Operator,
+    settings: &Settings,
+) -> Arc<Services> {
+    Arc::new(Services {
+        gateway: server.gateway.clone(),
+        query: server.query.clone(),
+        heartbeats: server.heartbeats.clone(),
+        completions,
+        operator,
+        ids: Arc::new(fresh_id),
+        settings: settings.api(),
     })
 }
 

@@ -11,17 +11,17 @@ mod turns;
 mod watch;
 
 pub use check::Report;
-pub use roles::{Member, Server, process, project, serve};
+pub use roles::{Member, Server, process, project, serve, work};
 pub use start::Error;
 
 use crate::adapters::kafka::{self, KafkaBeats, KafkaOutcomes, KafkaTopics, Link, OutcomeReader};
 use crate::adapters::registry::Framing;
 use crate::adapters::scylla::{
-    IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaUsage, ScyllaViews, Store, UsageConfig, ViewsConfig,
+    IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaLimits, ScyllaUsage, ScyllaViews, Store, UsageConfig, ViewsConfig,
 };
 use crate::domain::LogId;
 use crate::ports::outcome::Word;
-use crate::ports::{Beats, Index, Journal, Outcomes, Usage, Views, topic};
+use crate::ports::{Beats, Index, Journal, Limits, Outcomes, Usage, Views, topic};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ pub struct Links {
     pub index: Arc<dyn Index>,
     pub views: Arc<dyn Views>,
     pub usage: Arc<dyn Usage>,
+    pub limits: Arc<dyn Limits>,
     pub topics: Arc<KafkaTopics>,
     pub outcomes: Arc<dyn Outcomes>,
     pub beats: Arc<dyn Beats>,
@@ -55,7 +56,7 @@ impl Links {
         let store = Arc::new(start::store(settings).await?);
         let framing = Arc::new(start::framing(settings).await?);
         let link = start::link(settings).await?;
-        let Stores { journal, index, views, usage } = open_store(store.clone(), settings).await?;
+        let Stores { journal, index, views, usage, limits } = open_store(store.clone(), settings).await?;
         let kafka = kafka::Config {
             link: link.clone(),
             prefix: settings.topic_prefix.clone(),
@@ -70,7 +71,7 @@ impl Links {
         let outcomes = Arc::new(KafkaOutcomes::new(&topics));
         let beats = Arc::new(KafkaBeats::new(&topics)?);
         let (topics, _watch) = (Arc::new(topics), watch::watch(store));
-        Ok(Self { journal, index, views, usage, topics, outcomes, beats, link, kafka, framing, _watch })
+        Ok(Self { journal, index, views, usage, limits, topics, outcomes, beats, link, kafka, framing, _watch })
     }
 
     /// Holds every log, and what is derived from it, against a fold of it. Meant for a fleet at rest.
@@ -99,6 +100,7 @@ struct Stores {
     index: Arc<dyn Index>,
     views: Arc<dyn Views>,
     usage: Arc<dyn Usage>,
+    limits: Arc<dyn Limits>,
 }
 
 async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Error> {
@@ -116,6 +118,7 @@ async fn open_store(store: Arc<Store>, settings: &Settings) -> Result<Stores, Er
     let index = ScyllaIndex::open(store.clone(), journal.clone(), index).await?;
     let views = ScyllaViews::open(store.clone(), views).await?;
     let usage = UsageConfig { retention: settings.usage_retention(), writes_max: settings.scylla_writes_max };
-    let usage = ScyllaUsage::open(store, usage).await?;
-    Ok(Stores { journal, index: Arc::new(index), views: Arc::new(views), usage: Arc::new(usage) })
+    let usage = ScyllaUsage::open(store.clone(), usage).await?;
+    let limits = Arc::new(ScyllaLimits::open(store).await?);
+    Ok(Stores { journal, index: Arc::new(index), views: Arc::new(views), usage: Arc::new(usage), limits })
 }

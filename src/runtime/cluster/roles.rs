@@ -17,6 +17,7 @@ use crate::flow::relay::Relay;
 use crate::ports::clock::SystemClock;
 use crate::ports::outcome::Word;
 use crate::runtime::node::fresh_id;
+use crate::runtime::requests::{self, Requests};
 use crate::runtime::settings::Settings;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +56,11 @@ impl Member {
     }
 }
 
-/// The role `process`: decides commands and appends what follows, derives from it, and keeps the leases of agents.
+/// The aggregate whose commands a role of its own decides.
+const WORKED: Aggregate = Aggregate::LlmRequest;
+
+/// The role `process`: decides commands and appends what follows, derives from it, and keeps the leases of agents. The
+/// commands of requests are decided by the role `work` alone.
 ///
 /// # Errors
 /// When the group's settings cannot be used.
@@ -94,9 +99,46 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
         })
     });
     let logs = PerLog::new(start, partitions, drain_max(settings));
-    let membership = join(links, settings, "processors", "commands", &logs)?;
+    let aggregates: Vec<_> = Aggregate::ALL.iter().copied().filter(|aggregate| *aggregate != WORKED).collect();
+    let membership = join(links, settings, ("processors", "commands"), &aggregates, &logs)?;
     later.set(membership.clone());
     Ok(Member { membership, logs, owned, joined: Instant::now() })
+}
+
+/// The role `work`: decides the commands of requests, and carries requests out. To be started once it can record what
+/// calls come to, and stopped before its logs are given away.
+///
+/// # Errors
+/// When the group's settings cannot be used, or what calls are made with cannot be set up.
+pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Requests), Error> {
+    let (owned, later) = (Arc::new(AtomicUsize::new(0)), Arc::new(Later::default()));
+    let (partitions, limits) = (settings.fleet_partitions(), settings.cluster_limits());
+    let stores = requests::Stores {
+        limits: links.limits.clone(),
+        usage: links.usage.clone(),
+        topics: links.topics.clone(),
+        index: links.index.clone(),
+        partitions,
+    };
+    let requests = Requests::new(settings, stores, limits.command_bytes_max)?;
+    let parts = Parts {
+        journal: links.journal.clone(),
+        topics: links.topics.clone(),
+        index: links.index.clone(),
+        clock: Arc::new(SystemClock),
+        outcomes: links.outcomes.clone(),
+        assignment: later.clone(),
+        notice: Arc::new(|_, _| {}),
+        watcher: Some(requests.watcher()),
+        owned: owned.clone(),
+        partitions,
+        limits,
+    };
+    let start: Start = Box::new(move |log, stop| tokio::spawn(process::run(log, parts.clone(), stop)));
+    let logs = PerLog::new(start, partitions, drain_max(settings));
+    let membership = join(links, settings, ("workers", "commands"), &[WORKED], &logs)?;
+    later.set(membership.clone());
+    Ok((Member { membership, logs, owned, joined: Instant::now() }, requests))
 }
 
 /// The role `project`: turns published events into view rows.
@@ -124,20 +166,20 @@ pub fn project(links: &Links, settings: &Settings) -> Result<Member, Error> {
         }
     });
     let logs = PerLog::new(start, settings.fleet_partitions(), drain_max(settings));
-    let membership = join(links, settings, "projectors", "events", &logs)?;
+    let membership = join(links, settings, ("projectors", "events"), Aggregate::ALL, &logs)?;
     Ok(Member { membership, logs, owned, joined: Instant::now() })
 }
 
 fn join(
     links: &Links,
     settings: &Settings,
-    group: &str,
-    kind: &str,
+    (group, kind): (&str, &str),
+    aggregates: &[Aggregate],
     logs: &Arc<PerLog>,
 ) -> Result<Arc<Membership>, Error> {
     let prefix = &settings.topic_prefix;
     let topic = |aggregate: Aggregate| format!("{prefix}agentverse.{}.{kind}.v1", aggregate.name());
-    let topics = Aggregate::ALL.iter().map(|aggregate| (topic(*aggregate), *aggregate)).collect();
+    let topics = aggregates.iter().map(|aggregate| (topic(*aggregate), *aggregate)).collect();
     let group = format!("{prefix}agentverse.{group}");
     Ok(Membership::join(&links.link, &group, topics, logs.clone())?)
 }

@@ -32,6 +32,8 @@ pub enum Error {
     Outcomes(topic::Error),
     #[error(transparent)]
     Membership(#[from] membership::Error),
+    #[error(transparent)]
+    Requests(#[from] crate::runtime::requests::Error),
     #[error("topic {0} does not exist: run `agentverse topics apply`")]
     MissingTopic(String),
     #[error("topic {topic} has {found} partitions, and the fleet {asked} logs, as its tables say: {advice}")]
@@ -57,7 +59,7 @@ impl Error {
             Self::Kafka(error) => error.retryable(),
             Self::Outcomes(_) => true,
             // Opening the topics asks nothing of the brokers: what fails is a setting.
-            Self::Settings(_) | Self::Registry(_) | Self::Topics(_) | Self::Membership(_) => false,
+            Self::Settings(_) | Self::Requests(_) | Self::Registry(_) | Self::Topics(_) | Self::Membership(_) => false,
             Self::MissingTopic(_) | Self::Partitions { .. } | Self::Prefix { .. } | Self::GaveUp { .. } => false,
         }
     }
