@@ -9,6 +9,7 @@ use crate::domain::Aggregate;
 use crate::flow::gateway::Gateway;
 use crate::runtime::catalog::Catalog;
 use crate::runtime::demo;
+use crate::runtime::requests::Requests;
 use crate::runtime::node::{Node, fresh_id};
 use crate::runtime::seed::{self, Tally};
 use crate::runtime::settings::Settings;
@@ -88,7 +89,7 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc
         gateway: node.gateway.clone(),
         query: node.query.clone(),
         heartbeats: node.leases.clone(),
-        completions: Some(node.requests.completions()),
+        completions: node.requests.as_ref().map(Requests::completions),
         operator: Operator {
             readiness: Arc::new(move || {
                 up()?;

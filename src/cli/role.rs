@@ -7,6 +7,7 @@ use crate::api::openai::Completions;
 use crate::api::{Operator, Services, serve, serve_operator};
 use crate::runtime::cluster::{self, Links, Member, Server};
 use crate::runtime::node::fresh_id;
+use crate::runtime::requests::Requests;
 use crate::runtime::settings::{Exposure, Settings};
 use crate::runtime::telemetry::Telemetry;
 use std::net::SocketAddr;
@@ -81,17 +82,19 @@ pub fn work(args: Args) -> Result<Exit, Error> {
         let Some(server) = server(&links, &settings, &stop).await? else { return Ok(Exit::Done) };
         let (member, requests) =
             cluster::work(&links, &settings).map_err(|error| Error::failed(error.to_string()))?;
-        requests.start();
+        requests.iter().for_each(Requests::start);
         let member = Arc::new(member);
         let readiness = member.clone();
         let operator = operator(&telemetry, Arc::new(move || readiness.ready()));
         tracing::info!(address = %args.http, role = "work", "working");
-        let services = services(&server, Some(requests.completions()), operator, &settings);
+        let services = services(&server, requests.as_ref().map(Requests::completions), operator, &settings);
         let served = serve(listener, services, stop.clone()).await;
         tracing::info!("stopping: finishing what is under way");
         // What calls came to is recorded in logs that are still this process's.
         within(&settings, async {
-            requests.stop().await;
+            if let Some(requests) = &requests {
+                requests.stop().await;
+            }
             member.stop().await;
         })
         .await?;

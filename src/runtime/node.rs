@@ -12,7 +12,7 @@ use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
 use crate::ports::{Journal, Views};
 use crate::runtime::requests::{self, Requests};
-use crate::runtime::settings::Settings;
+use crate::runtime::settings::{Settings, Switch};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub struct Node {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
     pub leases: Arc<Leases>,
-    pub requests: Requests,
+    /// Where the settings want requests carried out.
+    pub requests: Option<Requests>,
     embedded: Embedded,
     checkpoints: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
@@ -78,7 +79,7 @@ impl Node {
                 let leases = leases.clone();
                 move |stream, event| leases.notice(stream, event)
             }),
-            watcher: Some(requests.watcher()),
+            watcher: requests.as_ref().map(Requests::watcher),
             owned: owned.clone(),
             partitions: embedded.partitions.into(),
             limits: settings.limits(),
@@ -119,7 +120,7 @@ impl Node {
         let views: Arc<dyn Views> = node.embedded.views.clone();
         node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
         // Not before: what budgets have spent is shown by then.
-        node.requests.start();
+        node.requests.iter().for_each(Requests::start);
         node.tasks.close();
         // What was caught up need not be caught up again at the next start.
         node.embedded.checkpointer().request();
@@ -168,7 +169,9 @@ impl Node {
     /// # Errors
     /// When the last checkpoint cannot be written; nothing is lost, the next start reads more.
     pub async fn stop(self) -> Result<(), NodeError> {
-        self.requests.stop().await;
+        if let Some(requests) = &self.requests {
+            requests.stop().await;
+        }
         self.stop.cancel();
         self.tasks.wait().await;
         self.embedded.checkpointer().stop();
@@ -205,7 +208,10 @@ fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
     Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
 }
 
-fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Requests, requests::Error> {
+fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Requests>, requests::Error> {
+    if settings.request_calls == Switch::Off {
+        return Ok(None);
+    }
     let stores = requests::Stores {
         limits: Arc::new(MemoryLimits::new(&SystemClock)),
         usage: embedded.usage.clone(),
@@ -213,7 +219,7 @@ fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Requests, re
         index: embedded.index.clone(),
         partitions: embedded.partitions.into(),
     };
-    Requests::new(settings, stores, settings.command_bytes_max)
+    Requests::new(settings, stores, settings.command_bytes_max).map(Some)
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

@@ -191,7 +191,7 @@ mod table;
 mod words;
 pub use guess::strangers;
 pub use table::{SETTINGS, Settings};
-pub use words::{Exposure, LogFormat, PartitionsOf, Sasl, Security};
+pub use words::{Exposure, LogFormat, PartitionsOf, Sasl, Security, Switch};
 
 /// Settings, and where each value came from.
 #[derive(Clone, Debug, Default)]

@@ -28,8 +28,9 @@ const NOBODY: &str = "00000000-0000-4000-8000-00000000dead";
 /// What both have. Leases must not run out while the script runs.
 const BOTH: &[(&str, &str)] =
     &[("http_wait_ms_default", "30000"), ("heartbeat_lease_ms", "86000000"), ("heartbeat_offline_ms", "86400000")];
-/// What the embedded node has as the cluster has it: the count of logs and the bound of a command's records.
-const EMBEDDED: &[(&str, &str)] = &[("partitions", "4"), ("command_bytes_max", "524288")];
+/// What the embedded node has as the cluster has it: the count of logs, the bound of a command's records, and nobody who
+/// carries requests out.
+const EMBEDDED: &[(&str, &str)] = &[("partitions", "4"), ("command_bytes_max", "524288"), ("request_calls", "off")];
 
 /// The `number`th id of a kind.
 fn id(kind: u16, number: u64) -> String {

@@ -3,5 +3,5 @@
 mod control;
 mod faults;
 mod limits;
-mod server;
+pub(crate) mod server;
 mod wires;

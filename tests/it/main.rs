@@ -27,6 +27,8 @@ mod migrate;
 #[cfg(test)]
 mod port;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]

@@ -18,7 +18,7 @@ use crate::ports::clock::SystemClock;
 use crate::ports::outcome::Word;
 use crate::runtime::node::fresh_id;
 use crate::runtime::requests::{self, Requests};
-use crate::runtime::settings::Settings;
+use crate::runtime::settings::{Settings, Switch};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -110,7 +110,7 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
 ///
 /// # Errors
 /// When the group's settings cannot be used, or what calls are made with cannot be set up.
-pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Requests), Error> {
+pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Option<Requests>), Error> {
     let (owned, later) = (Arc::new(AtomicUsize::new(0)), Arc::new(Later::default()));
     let (partitions, limits) = (settings.fleet_partitions(), settings.cluster_limits());
     let stores = requests::Stores {
@@ -120,7 +120,10 @@ pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Requests), Er
         index: links.index.clone(),
         partitions,
     };
-    let requests = Requests::new(settings, stores, limits.command_bytes_max)?;
+    let requests = match settings.request_calls {
+        Switch::On => Some(Requests::new(settings, stores, limits.command_bytes_max)?),
+        Switch::Off => None,
+    };
     let parts = Parts {
         journal: links.journal.clone(),
         topics: links.topics.clone(),
@@ -129,7 +132,7 @@ pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Requests), Er
         outcomes: links.outcomes.clone(),
         assignment: later.clone(),
         notice: Arc::new(|_, _| {}),
-        watcher: Some(requests.watcher()),
+        watcher: requests.as_ref().map(Requests::watcher),
         owned: owned.clone(),
         partitions,
         limits,

@@ -1,6 +1,6 @@
 //! The settings themselves, each on a line, in the order in which `config --explain` shows them.
 
-use super::{Bounds, Error, Exposure, LogFormat, Origin, PartitionsOf, Sasl, Security, Setting, Value};
+use super::{Bounds, Error, Exposure, LogFormat, Origin, PartitionsOf, Sasl, Security, Setting, Switch, Value};
 use Bounds::{Numbers, OneOf, Text};
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -43,6 +43,7 @@ settings! {
     worker_threads: usize = 0, Numbers(0, 1_024), "threads", "Threads of the runtime; 0 is one per core.";
     log_format: LogFormat = LogFormat::Pretty, OneOf(&["pretty", "json"]), "", "How log lines look.";
     log_filter: String = "info,fjall=warn,lsm_tree=warn,rdkafka=warn,librdkafka=off,scylla=error,scylla::cluster::metadata=off".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
+    request_calls: Switch = Switch::On, OneOf(&["on", "off"]), "", "Whether `dev` and `work` carry requests to LLMs out; off: they are recorded, and wait.";
     llm_keys_file: String = String::new(), Text(4_096), "", "A JSON file that says where the providers' keys come from; empty: the variables of well-known providers, which go to their own hosts alone.";
     llm_key_age_max_s: u64 = 300, Numbers(1, 86_400), "s", "A key is loaded again when it is older.";
     llm_connect_ms_max: u64 = 10_000, Numbers(10, 600_000), "ms", "Longest that reaching a provider may take: name, connection and TLS.";

@@ -66,6 +66,14 @@ words! {
 }
 
 words! {
+    /// Whether something is done.
+    Switch {
+        On = "on",
+        Off = "off",
+    }
+}
+
+words! {
     /// How a link to Kafka is secured.
     Security {
         Plaintext = "plaintext",

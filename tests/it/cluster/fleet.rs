@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
-/// One each, the first of their kinds: `process-1`, `project-1`, `serve-1`.
-const ROLES: [&str; 3] = ["process", "project", "serve"];
+/// One each, the first of their kinds: `process-1`, `project-1`, `work-1`, `serve-1`.
+const ROLES: [&str; 4] = ["process", "project", "work", "serve"];
 
 /// A running fleet; ended and cleared away when it is dropped. A test that fails keeps the logs of its processes.
 pub struct Fleet {
@@ -43,6 +43,8 @@ impl Fleet {
     fn configure(&self, settings: &[(&str, &str)]) {
         let mut all: BTreeMap<&str, String> = self.ground.settings().into_iter().collect();
         all.insert("partitions", "4".into());
+        // Where a test is about requests that are carried out, it says so.
+        all.insert("request_calls", "off".into());
         all.extend(settings.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let text: String = all.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
         std::fs::write(self.config(), text).unwrap();

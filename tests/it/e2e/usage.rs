@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 /// The provider of every model here.
 const PROVIDER: &str = "00000000-0000-4000-8000-0000000000ff";
+/// The test is the worker.
+const CALLS_OFF: &[&str] = &["--set", "request_calls=off"];
 const WINDOWS: [&str; 4] = ["1m", "5m", "1h", "1d"];
 
 fn id(kind: u16, number: u64) -> String {
@@ -206,14 +208,14 @@ impl Expected {
 #[test]
 fn every_event_is_in_every_total_once_also_after_the_process_was_killed() {
     let folder = Folder::new();
-    let server = Server::start(&folder);
+    let server = Server::start_with(&folder, CALLS_OFF);
     server.provisioned();
     let mut expected = Expected::default();
     expected.work(&server.client(), super::TENANT, 1);
     expected.check(&server.client());
     assert!(server.client_of(super::OTHER).walk("/v1/usage?by=agent", 10).is_empty(), "nobody else's");
     server.kill();
-    let server = Server::start(&folder);
+    let server = Server::start_with(&folder, CALLS_OFF);
     expected.check(&server.client());
     expected.work(&server.client(), super::TENANT, 2);
     expected.check(&server.client());
@@ -221,7 +223,7 @@ fn every_event_is_in_every_total_once_also_after_the_process_was_killed() {
     folder.check();
     // Everything derived is built again from the log.
     std::fs::remove_dir_all(folder.data().join("derived")).unwrap();
-    let server = Server::start(&folder);
+    let server = Server::start_with(&folder, CALLS_OFF);
     expected.check(&server.client());
     let project = ["usage", "--by", "project", "--window", "1d", "--key", "north star/1", "--all"];
     let (code, shown, told) = server.cli(&project, None);

@@ -1,0 +1,73 @@
+//! The worker: requests that come as commands, providers that fail, workers that die.
+
+use super::{chat, events, node, provider, stats};
+use crate::e2e::http::Client;
+use crate::e2e::server::{Folder, eventually};
+use crate::fake::server::Fake;
+use serde_json::{Value, json};
+
+/// Submits a request as a command, to be carried out some time; gives its id.
+fn submit(client: &Client, providers: &[&str], text: &str) -> String {
+    let models: Vec<_> = providers.iter().map(|id| json!({"provider_tenant_id": tenant(client), "provider_id": id, "model_id": "m"})).collect();
+    client.make("llm-requests", &json!({"models": models, "payload": chat("m", text).to_string()}))
+}
+
+fn tenant(client: &Client) -> &str {
+    client.tenant.as_deref().unwrap()
+}
+
+fn ended(client: &Client, request: &str) -> Value {
+    eventually("the request ended", || {
+        let found = client.read(&format!("/v1/llm-requests/{request}"));
+        (!["submitted", "started"].contains(&found["status"].as_str().unwrap())).then_some(found)
+    })
+}
+
+#[test]
+fn what_was_submitted_is_carried_out_once_whatever_becomes_of_the_process() {
+    let fake = Fake::start(&["--latency-ms", "300"]);
+    let folder = Folder::new();
+    // What a worker leaves open when it dies is waited out: its longest call, and a margin of five seconds.
+    let server = node(&folder, &["llm_call_ms_max=1000", "llm_first_byte_ms_max=900"]);
+    let client = server.client();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
+    let id = provider(&client, "fake", &fake.address, &json!({}));
+    let before: Vec<_> = (0..20).map(|number| submit(&client, &[&id], &format!("before {number}"))).collect();
+    server.kill();
+    let server = node(&folder, &["llm_call_ms_max=1000", "llm_first_byte_ms_max=900"]);
+    let client = server.client();
+    let after: Vec<_> = (0..20).map(|number| submit(&client, &[&id], &format!("after {number}"))).collect();
+    let mut lost = 0;
+    for request in before.iter().chain(&after) {
+        let found = ended(&client, request);
+        assert_eq!(found["status"], "completed", "{found}");
+        lost += found["lost_attempts"].as_u64().unwrap();
+        let completions = events(&client, request).iter().filter(|name| *name == "RequestCompleted").count();
+        assert_eq!(completions, 1);
+    }
+    let calls = stats(&fake)["requests"].as_u64().unwrap();
+    assert!((40..=40 + lost).contains(&calls), "{calls} calls were made, {lost} attempts were lost");
+    server.stop();
+    assert_eq!(folder.check()["problem_count"], 0);
+}
+
+#[test]
+fn a_provider_that_fails_is_passed_over_and_what_nobody_answers_fails_with_a_reason() {
+    let fake = Fake::start(&[]);
+    let folder = Folder::new();
+    let server = node(&folder, &["request_attempts_max=3"]);
+    let client = server.client();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
+    // A port that nobody listens on.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let dead = provider(&client, "dead", &dead, &json!({}));
+    let alive = provider(&client, "alive", &fake.address, &json!({}));
+    let found = ended(&client, &submit(&client, &[&dead, &alive], "hello"));
+    assert_eq!((&found["status"], found["attempts"].as_array().unwrap().len()), (&json!("completed"), 2), "{found}");
+    let found = ended(&client, &submit(&client, &[&dead], "hello"));
+    assert_eq!(found["status"], "failed", "{found}");
+    let nobody = "6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b09";
+    let found = ended(&client, &submit(&client, &[nobody], "hello"));
+    assert_eq!((&found["status"], &found["error"]), (&json!("failed"), &json!("unknown_provider")), "{found}");
+    server.stop();
+}
