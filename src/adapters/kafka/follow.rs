@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Nothing came for so long: time for a look at the log.
-const QUIET: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(60) };
+const QUIET: Duration = if cfg!(test) { Duration::from_secs(1) } else { Duration::from_secs(60) };
 
 /// Where the follower of one log stands.
 #[derive(Default)]
