@@ -3,8 +3,8 @@
 use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes, resources,
-    usage,
+    Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
+    resources, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;

@@ -80,8 +80,7 @@ pub fn work(args: Args) -> Result<Exit, Error> {
         let listener = listen_to_users(&args, &settings).await?;
         let Some(links) = open(&settings, &stop).await? else { return Ok(Exit::Done) };
         let Some(server) = server(&links, &settings, &stop).await? else { return Ok(Exit::Done) };
-        let (member, requests) =
-            cluster::work(&links, &settings).map_err(|error| Error::failed(error.to_string()))?;
+        let (member, requests) = cluster::work(&links, &settings).map_err(|error| Error::failed(error.to_string()))?;
         requests.iter().for_each(Requests::start);
         let member = Arc::new(member);
         let readiness = member.clone();

@@ -81,7 +81,12 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
     match state.status {
         Status::Completed => {}
         Status::Expired => {
-            return Err(Fault::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_passed", "the deadline passed"));
+            return Err(Fault::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "server_error",
+                "deadline_passed",
+                "the deadline passed",
+            ));
         }
         Status::Cancelled => return Err(Fault::conflict("cancelled", "the request was cancelled")),
         _ => {

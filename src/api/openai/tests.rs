@@ -20,7 +20,8 @@ use uuid::Uuid;
 const TENANT: TenantId = TenantId(Uuid::from_u128(10));
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    let pairs = pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
+    let pairs =
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
     pairs.collect()
 }
 
@@ -68,14 +69,16 @@ fn what_cannot_be_understood_is_said_with_its_place_and_without_the_prompt() {
         assert!(fault.complaint.message.contains(part), "{body}: {}", fault.complaint.message);
         assert!(!fault.complaint.message.contains(secret), "{body}");
     }
-    let invalid = Form::read(&headers(&[]), TENANT, Operation::ChatCompletion, &Bytes::from_static(b"{\"a\":\"\xff\"}"));
+    let invalid =
+        Form::read(&headers(&[]), TENANT, Operation::ChatCompletion, &Bytes::from_static(b"{\"a\":\"\xff\"}"));
     assert!(invalid.unwrap_err().complaint.message.contains("UTF-8"));
 }
 
 #[test]
 fn only_json_is_taken() {
     assert!(check_media(&headers(&[("content-type", "application/json; charset=utf-8")])).is_ok());
-    for pairs in [&[][..], &[("content-type", "application/x-www-form-urlencoded")], &[("content-type", "text/plain")]] {
+    for pairs in [&[][..], &[("content-type", "application/x-www-form-urlencoded")], &[("content-type", "text/plain")]]
+    {
         assert_eq!(check_media(&headers(pairs)).unwrap_err().status.as_u16(), 415);
     }
 }
@@ -91,7 +94,10 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
     let full = NotSubmitted::Full { retry_after: Duration::from_millis(1_500) };
     let (status, headers, body) = told(Fault::from(full).into_response()).await;
     assert_eq!((status, headers["retry-after"].to_str().unwrap()), (429, "2"));
-    assert_eq!((headers["retry-after-ms"].to_str().unwrap(), headers["x-should-retry"].to_str().unwrap()), ("1500", "true"));
+    assert_eq!(
+        (headers["retry-after-ms"].to_str().unwrap(), headers["x-should-retry"].to_str().unwrap()),
+        ("1500", "true")
+    );
     assert_eq!((&body["error"]["code"], &body["error"]["type"]), (&"queue_full".into(), &"rate_limit_error".into()));
 
     let complaint = Complaint {

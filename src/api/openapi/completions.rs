@@ -24,13 +24,15 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
             json!({ "model": "openai/text-embedding-3-small", "input": "Hello" }),
         ),
     };
-    let mut properties = json!({ "model": { "type": "string", "description": "coupling:<id>, agent:<id> or provider/model." } });
+    let mut properties =
+        json!({ "model": { "type": "string", "description": "coupling:<id>, agent:<id> or provider/model." } });
     for (name, schema) in own.as_object().into_iter().flatten() {
         properties[name] = schema.clone();
     }
     let mut required = vec!["model"];
     required.push(if operation == llm_request::Operation::Embeddings { "input" } else { "messages" });
-    let schema = json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": true });
+    let schema =
+        json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": true });
     let mut found = described("The provider's answer, untouched.", json!({ "type": "object" }), None);
     if operation == llm_request::Operation::ChatCompletion {
         found["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
@@ -40,7 +42,11 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
     let deadline = json!({ "type": "integer", "minimum": 1, "maximum": DEADLINE_MS_MAX });
     let key = json!({ "type": "string", "minLength": 1, "maxLength": 1024 });
     operation.own_parameters = vec![
-        header("Idempotency-Key", key, "A request that was carried out under this key is answered, and not made again."),
+        header(
+            "Idempotency-Key",
+            key,
+            "A request that was carried out under this key is answered, and not made again.",
+        ),
         header("AgentVerse-Priority", classes, "How urgent it is among those that wait."),
         header("AgentVerse-Deadline-Ms", deadline, "Milliseconds from now after which nobody wants the answer."),
     ];
@@ -94,5 +100,8 @@ pub fn schemas() -> [(&'static str, Value); 2] {
         "properties": { "id": text(), "object": { "const": "model" }, "created": { "type": "integer" }, "owned_by": text() },
         "required": ["id", "object", "created", "owned_by"],
     });
-    [("OfferedModel", model), ("OpenAiError", json!({ "type": "object", "properties": { "error": error }, "required": ["error"] }))]
+    [
+        ("OfferedModel", model),
+        ("OpenAiError", json!({ "type": "object", "properties": { "error": error }, "required": ["error"] })),
+    ]
 }

@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
-use super::convert::json_schema;
 use super::completions;
+use super::convert::json_schema;
 use crate::api::answer::outcome_name;
 use crate::api::history::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};

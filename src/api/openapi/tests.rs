@@ -27,7 +27,8 @@ fn every_route_is_documented_and_nothing_else() {
     let document = build();
     let documented: BTreeSet<_> =
         operations(&document).iter().map(|(path, method, _)| ((*path).clone(), (*method).clone())).collect();
-    let served: BTreeSet<_> = table().into_iter().map(|route| (route.path.replace("{*", "{"), route.method.name().to_owned())).collect();
+    let served: BTreeSet<_> =
+        table().into_iter().map(|route| (route.path.replace("{*", "{"), route.method.name().to_owned())).collect();
     assert_eq!(documented, served);
     assert_eq!(served.len(), table().len(), "two routes are the same");
 }

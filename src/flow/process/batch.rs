@@ -169,11 +169,7 @@ struct Before<'a> {
 }
 
 /// Decides one command on the head that was read for it.
-async fn one(
-    decider: &mut BatchDecider<'_>,
-    accepted: &Accepted,
-    before: &Before<'_>,
-) -> Result<Became, index::Error> {
+async fn one(decider: &mut BatchDecider<'_>, accepted: &Accepted, before: &Before<'_>) -> Result<Became, index::Error> {
     let Envelope { stream, command_id, .. } = *accepted.envelope;
     let Some(head) = before.heads.get(&stream) else {
         return Ok(decider.poisonous(accepted, "the head of its stream was not read"));

@@ -72,11 +72,7 @@ pub struct Indexed {
 
 #[async_trait]
 impl OpenRequests for Indexed {
-    async fn open(
-        &self,
-        log: LogId,
-        found: &(dyn Fn(Vec<(StreamId, Arc<Head>)>) + Send + Sync),
-    ) -> Result<(), Error> {
+    async fn open(&self, log: LogId, found: &(dyn Fn(Vec<(StreamId, Arc<Head>)>) + Send + Sync)) -> Result<(), Error> {
         let mut pages = open(log, &*self.index, self.clock.now());
         while let Some(page) = pages.next().await? {
             found(page);

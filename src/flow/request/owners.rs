@@ -4,8 +4,8 @@
 //! the head is newer than what was set. So a changed limit needs nobody to carry it here: it counts a lease's life after
 //! its event is indexed, in every process, and the store lets an older head never overwrite a newer one.
 
-use crate::domain::limit::{Ask, Budget, Limit, LimitKey, News, Period, Reserved, Returned, Setting, Spent, Standing};
 use crate::domain::limit::tier_requests_per_minute;
+use crate::domain::limit::{Ask, Budget, Limit, LimitKey, News, Period, Reserved, Returned, Setting, Spent, Standing};
 use crate::domain::tenant::{Tier, standing};
 use crate::domain::usage::{self, Series, Window};
 use crate::domain::{AnyState, Partitions, StreamId, TenantId, llm_provider, tenant};

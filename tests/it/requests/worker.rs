@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 /// Submits a request as a command, to be carried out some time; gives its id.
 fn submit(client: &Client, providers: &[&str], text: &str) -> String {
-    let models: Vec<_> = providers.iter().map(|id| json!({"provider_tenant_id": tenant(client), "provider_id": id, "model_id": "m"})).collect();
+    let models: Vec<_> = providers
+        .iter()
+        .map(|id| json!({"provider_tenant_id": tenant(client), "provider_id": id, "model_id": "m"}))
+        .collect();
     client.make("llm-requests", &json!({"models": models, "payload": chat("m", text).to_string()}))
 }
 
