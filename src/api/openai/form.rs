@@ -65,11 +65,7 @@ impl Form {
     pub fn read(headers: &HeaderMap, tenant: TenantId, operation: Operation, body: &Bytes) -> Result<Self, Fault> {
         let payload = std::str::from_utf8(body)
             .map_err(|_| Fault::invalid("body", "the body is not UTF-8; send a JSON object in UTF-8"))?;
-        let shape: Shape<'_> = serde_json::from_str(payload).map_err(|error| {
-            // The parser's words may repeat the prompt.
-            let at = format!("line {}, column {}", error.line(), error.column());
-            Fault::invalid("body", format!("the body is no JSON object with a text \"model\" ({at}); send one"))
-        })?;
+        let shape = Shape::read(payload)?;
         let key = text(headers, &IDEMPOTENCY_KEY)?;
         if key.is_some_and(|key| key.is_empty() || key.len() > ATTRIBUTE_BYTES_MAX) {
             let message = format!("Idempotency-Key must have 1 to {ATTRIBUTE_BYTES_MAX} bytes");
@@ -101,6 +97,20 @@ fn deadline_ms(headers: &HeaderMap) -> Result<Option<i64>, Fault> {
     let read = value.trim().parse().ok().filter(|ms| (1..=DEADLINE_MS_MAX).contains(ms));
     let message = || format!("must be a whole number of milliseconds from 1 to {DEADLINE_MS_MAX}");
     read.map(Some).ok_or_else(|| Fault::invalid("AgentVerse-Deadline-Ms", message()))
+}
+
+impl<'a> Shape<'a> {
+    fn read(payload: &'a str) -> Result<Self, Fault> {
+        // A struct would also be read from a list.
+        if payload.trim_start().starts_with('[') {
+            return Err(Fault::invalid("body", "the body is a list; send a JSON object"));
+        }
+        serde_json::from_str(payload).map_err(|error| {
+            // The parser's words may repeat the prompt.
+            let at = format!("line {}, column {}", error.line(), error.column());
+            Fault::invalid("body", format!("the body is no JSON object with a text \"model\" ({at}); send one"))
+        })
+    }
 }
 
 /// The two fields that are not only the provider's.

@@ -47,13 +47,33 @@ pub fn exchange(address: &str, head: &str, body: &[u8]) -> Option<Answer> {
     }
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?;
-    let answer = Answer {
+    let mut answer = Answer {
         status: head.split(' ').nth(1)?.parse().ok()?,
         body: bytes[end + 4..].to_vec(),
         head: head.split_once("\r\n").map_or(String::new(), |(_, headers)| headers.to_owned()),
     };
+    if answer.header("transfer-encoding") == "chunked" {
+        let (body, is_whole) = dechunked(&answer.text());
+        answer.body = body.into_bytes();
+        return is_whole.then_some(answer);
+    }
     let whole = answer.header("content-length").parse() == Ok(answer.body.len()) || answer.status == 304;
     whole.then_some(answer)
+}
+
+/// What the chunks hold, and whether the last one came.
+pub fn dechunked(mut rest: &str) -> (String, bool) {
+    let mut body = String::new();
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let Ok(size) = usize::from_str_radix(size, 16) else { break };
+        if size == 0 {
+            return (body, true);
+        }
+        let Some(chunk) = after.get(..size) else { break };
+        body += chunk;
+        rest = after.get(size + 2..).unwrap_or_default();
+    }
+    (body, false)
 }
 
 /// Acts for one tenant on one server.

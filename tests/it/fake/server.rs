@@ -1,5 +1,6 @@
 //! Starts `agentverse fake-provider` on a free port, and speaks HTTP with it without a library that could be lenient.
 
+use crate::e2e::http::dechunked;
 use crate::e2e::server::eventually;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -145,19 +146,4 @@ fn parsed(bytes: &[u8]) -> Answer {
         answer.is_whole = answer.header("content-length").parse() == Ok(rest.len());
     }
     answer
-}
-
-/// What the chunks hold, and whether the last one came.
-fn dechunked(mut rest: &str) -> (String, bool) {
-    let mut body = String::new();
-    while let Some((size, after)) = rest.split_once("\r\n") {
-        let Ok(size) = usize::from_str_radix(size, 16) else { break };
-        if size == 0 {
-            return (body, true);
-        }
-        let Some(chunk) = after.get(..size) else { break };
-        body += chunk;
-        rest = after.get(size + 2..).unwrap_or_default();
-    }
-    (body, false)
 }

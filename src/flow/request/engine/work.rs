@@ -33,7 +33,7 @@ pub struct Work {
     pub barred: Vec<Rejected>,
     /// Why the last attempt failed.
     pub last: Option<Failure>,
-    /// When it comes again, of one whose end was refused for now.
+    /// When it comes again, of one whose end was refused and will be right later.
     pub comes_at: Option<Instant>,
     pub stop: Arc<Stop>,
 }

@@ -59,10 +59,11 @@ impl Index for Heads {
         let heads = self.heads.lock();
         Ok(streams.iter().map(|stream| heads.get(stream).cloned()).collect())
     }
-    async fn edges(&self, _: StreamId, after: Option<StreamId>, edges_max: usize) -> Result<Vec<StreamId>, Error> {
+    async fn edges(&self, from: StreamId, after: Option<StreamId>, edges_max: usize) -> Result<Vec<StreamId>, Error> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         let heads = self.heads.lock();
-        let streams = heads.keys().copied().filter(|stream| after.is_none_or(|after| *stream > after));
+        let streams = heads.keys().copied().filter(|stream| stream.tenant == from.tenant);
+        let streams = streams.filter(|stream| after.is_none_or(|after| *stream > after));
         Ok(streams.take(edges_max).collect())
     }
     async fn apply(&self, _: LogId, _: IndexRows, _: u64) -> Result<(), Error> {
