@@ -2,6 +2,7 @@
 
 use super::fault::Fault;
 use crate::api::answer::json;
+use crate::domain::Rejection;
 use crate::domain::llm_request::usd;
 use crate::flow::request::engine::{Begun, Ended, How, Piece, Reply};
 use axum::body::Body;
@@ -21,19 +22,25 @@ const COST_USD: HeaderName = HeaderName::from_static("agentverse-cost-usd");
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The response to a request that was taken.
-pub async fn of(mut reply: Reply, request_id: Uuid, is_stream: bool) -> Response {
+///
+/// # Errors
+/// Where its log refused it.
+pub async fn of(mut reply: Reply, request_id: Uuid, is_stream: bool) -> Result<Response, Rejection> {
     let mut begun = None;
     let response = loop {
         match reply.next().await {
             Some(Piece::Begun(first)) if is_stream => break streamed(reply, &first),
             Some(Piece::Begun(first)) => begun = Some(first),
-            Some(Piece::End(ended)) => break whole(begun.as_deref(), *ended),
+            Some(Piece::End(ended)) => match ended.how {
+                How::Refused(rejection) => return Err(rejection),
+                _ => break whole(begun.as_deref(), *ended),
+            },
             // No chunk comes before the beginning, nor with an answer in one piece.
             Some(Piece::Chunk(_)) => {}
             None => break Fault::unavailable("the node is stopping; send the request again").into_response(),
         }
     };
-    named(response, request_id)
+    Ok(named(response, request_id))
 }
 
 /// Says which request it was.

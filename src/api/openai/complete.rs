@@ -8,7 +8,7 @@ use crate::api::{Services, body};
 use crate::domain::common::PromptStorage;
 use crate::domain::llm_request::{self, Operation, Submission, SubmitRequest};
 use crate::domain::personal::Personal;
-use crate::domain::{Aggregate, AnyCommand, Envelope, LogId, StreamId, TenantId};
+use crate::domain::{Aggregate, AnyCommand, Envelope, LogId, Rejection, StreamId, TenantId};
 use crate::flow::gateway::{self, Wait};
 use crate::flow::request::engine::{NotSubmitted, Submit};
 use crate::flow::request::resolve::Asked;
@@ -46,8 +46,8 @@ async fn carry_out(
     let Some(key) = idempotency_key else {
         asked.request_id = drawn(services, completions, tenant)?;
         let stream = request_stream(&asked);
-        let reply = completions.engine.submit(submit(completions, asked, body).await?).await?;
-        return Ok(answer::of(reply, stream.id, is_stream).await);
+        let reply = completions.engine.submit(submit(services, completions, asked, body).await?).await?;
+        return Ok(answer::of(reply, stream.id, is_stream).await?);
     };
     asked.request_id = of_key(tenant, &key);
     let stream = request_stream(&asked);
@@ -55,9 +55,13 @@ async fn carry_out(
     if let Some(told) = replay::told(services, stream, &asked).await? {
         return Ok(answer::named(told, stream.id));
     }
-    let submit = submit(completions, asked.clone(), body).await?;
+    let submit = submit(services, completions, asked.clone(), body).await?;
     let response = match completions.engine.submit(submit.clone()).await {
-        Ok(reply) => answer::of(reply, stream.id, is_stream).await,
+        Ok(reply) => match answer::of(reply, stream.id, is_stream).await {
+            Ok(response) => response,
+            Err(rejection) if is_there(&rejection) => replay::wait(services, stream, &asked).await?,
+            Err(rejection) => return Err(rejection.into()),
+        },
         Err(NotSubmitted::Repeated) => replay::wait(services, stream, &asked).await?,
         Err(NotSubmitted::NotOwned) => {
             by_topic(services, submit).await?;
@@ -66,6 +70,11 @@ async fn carry_out(
         Err(error) => return Err(error.into()),
     };
     Ok(answer::named(response, stream.id))
+}
+
+/// Whether a refusal says that the request is on record already, as the views may not show yet.
+fn is_there(rejection: &Rejection) -> bool {
+    ["already_exists", "request_ended", "stale_attempt", "attempt_open"].contains(&rejection.code.as_str())
 }
 
 /// The request that a key stands for.
@@ -88,11 +97,12 @@ fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Re
     drawn.ok_or_else(|| Fault::unavailable("this node owns no log of requests yet; send the request again"))
 }
 
-async fn submit(completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {
+async fn submit(services: &Services, completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {
     let stream = request_stream(&asked);
     let submission = completions.resolver.submission(asked).await?;
     let command = llm_request::Command::SubmitRequest(kept(submission));
-    let envelope = Envelope { source: "openai-api".to_owned(), ..Envelope::new(stream.id, stream) };
+    // An id of its own: the same request again has another deadline, and is no other request for that.
+    let envelope = Envelope { source: "openai-api".to_owned(), ..Envelope::new((services.ids)(), stream) };
     let accepted = Accepted::new(envelope, AnyCommand::from(command));
     let command = Arc::new(accepted.map_err(|error| Fault::unavailable(error.to_string()))?);
     Ok(Submit { command, payload })
@@ -131,7 +141,7 @@ async fn by_topic(services: &Services, submit: Submit) -> Result<(), Fault> {
     let outcomes = services.gateway.submit(vec![submission], Wait::Applied, timeout).await;
     let outcomes = outcomes.map_err(|error| Fault::from(crate::api::Problem::from(error)))?;
     match outcomes.into_iter().next().and_then(|outcome| outcome.reason) {
-        Some(rejection) => Err(rejection.into()),
-        None => Ok(()),
+        Some(rejection) if !is_there(&rejection) => Err(rejection.into()),
+        _ => Ok(()),
     }
 }
