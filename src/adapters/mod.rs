@@ -8,3 +8,4 @@ pub mod kafka;
 pub mod llm;
 pub mod registry;
 pub mod scylla;
+mod words;

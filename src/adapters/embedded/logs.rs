@@ -4,8 +4,7 @@
 use super::segment::Location;
 use crate::domain::{Aggregate, LogId};
 use crate::ports::journal::{LogState, Recorded};
-use crate::ports::topic::Aside;
-use crate::ports::topic::{Accepted, Delivery};
+use crate::ports::topic::{Accepted, Aside, Delivery};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;

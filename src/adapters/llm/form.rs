@@ -1,9 +1,10 @@
 //! Answers in OpenAI's form, for the wires that have another: whole ones and chunks.
 
-use crate::ports::llm::Usage;
+use crate::ports::llm::{End, Usage};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::VecDeque;
 
 /// What every answer begins with.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +137,8 @@ pub fn completion(label: &Label, text: Option<&str>, calls: &[Call<'_>], finish:
 #[derive(Debug, Default)]
 pub struct Chunker {
     pub label: Label,
+    /// Whether the caller asked for the chunk that carries the usage.
+    include_usage: bool,
     begun: bool,
     calls: usize,
     /// Whether the call that is open has had a piece of its arguments.
@@ -143,8 +146,8 @@ pub struct Chunker {
 }
 
 impl Chunker {
-    pub fn new(label: Label) -> Self {
-        Self { label, ..Self::default() }
+    pub fn new(label: Label, include_usage: bool) -> Self {
+        Self { label, include_usage, ..Self::default() }
     }
 
     fn chunk(&mut self, mut delta: Delta<'_>, finish: Option<&str>) -> Bytes {
@@ -184,12 +187,11 @@ impl Chunker {
         self.calls
     }
 
-    pub fn finish(&mut self, reason: &str) -> Bytes {
-        self.chunk(Delta::default(), Some(reason))
-    }
-
-    /// The chunk that carries the usage and nothing else.
-    pub fn usage(&self, usage: Usage) -> Bytes {
-        bytes(&self.label, "chat.completion.chunk", &[], Some(usage))
+    /// The chunks that end a stream: the reason, and the usage where the caller asked for it and it is known.
+    pub fn end(&mut self, reason: &str, usage: Option<Usage>, out: &mut VecDeque<Bytes>) -> End {
+        out.push_back(self.chunk(Delta::default(), Some(reason)));
+        let told = usage.filter(|_| self.include_usage);
+        out.extend(told.map(|usage| bytes(&self.label, "chat.completion.chunk", &[], Some(usage))));
+        End { usage, finish_reason: Some(reason.to_owned()) }
     }
 }

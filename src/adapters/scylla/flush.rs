@@ -4,7 +4,8 @@
 //! partitions side by side. Only so many writes are under way at a time; what comes meanwhile, of whatever log, goes with
 //! the next write of its partition. So an idle writer adds no wait, and a busy one makes fewer, larger writes.
 
-use super::session::{Store, words};
+use super::session::Store;
+use crate::adapters::words::words;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use parking_lot::Mutex;

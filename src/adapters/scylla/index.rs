@@ -14,7 +14,8 @@
 use super::flush::{Row, Writer, rows};
 use super::merge::merge;
 use super::places::{BEFORE_ALL, EdgePlace, bucket_of, log_of, outcome_bucket, short_key, timestamp};
-use super::session::{self, Store, words};
+use super::session::{self, Store};
+use crate::adapters::words::words;
 use crate::domain::{LogId, Partitions, StreamId, TenantId};
 use crate::ports::Journal;
 use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef};

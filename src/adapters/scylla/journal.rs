@@ -13,7 +13,8 @@ mod read;
 pub(super) mod refusal;
 mod statements;
 
-use super::session::{Store, may_have_happened, words};
+use super::session::{Store, may_have_happened};
+use crate::adapters::words::words;
 use crate::domain::LogId;
 use crate::domain::record::{CHAIN_START, Hash};
 use crate::ports::Journal;

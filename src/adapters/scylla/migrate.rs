@@ -4,7 +4,8 @@
 //! A migration may be applied twice (a crash between its statements and its mark), so each statement is of the
 //! `IF NOT EXISTS` kind. A migration that was released is never changed: its digest is kept and compared.
 
-use super::session::{Config, Store, words};
+use super::session::{Config, Store};
+use crate::adapters::words::words;
 use crate::domain::Micros;
 use scylla::cluster::ClusterState;
 use scylla::cluster::metadata::Strategy;

@@ -4,6 +4,7 @@
 //! *Conditional* ones are sent once: a repeated compare-and-set would meet its own first try and read as refused.
 
 use super::policy::Conditional;
+use crate::adapters::words::words;
 use openssl::ssl::{SslContext, SslContextBuilder, SslMethod, SslVerifyMode};
 use scylla::client::execution_profile::{ExecutionProfile, ExecutionProfileHandle};
 use scylla::client::session::Session;
@@ -198,20 +199,6 @@ fn refused(config: &Config, error: &NewSessionError) -> Error {
         return Error::Unreachable { nodes, cause };
     }
     Error::Unreachable { nodes, cause }
-}
-
-/// An error with all that caused it.
-pub fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 fn unprepared(error: PrepareError) -> Error {

@@ -5,7 +5,8 @@
 use super::flush::{Row, Writer, rows};
 use super::merge::merge;
 use super::places::{BEFORE_ALL, bucket_of, timestamp};
-use super::session::{self, Store, words};
+use super::session::{self, Store};
+use crate::adapters::words::words;
 use crate::domain::{Aggregate, LogId, StreamId, TenantId};
 use crate::ports::views::{Error, RowData, ViewRow, Views};
 use async_trait::async_trait;

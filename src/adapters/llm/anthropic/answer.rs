@@ -119,7 +119,6 @@ fn finish_reason(stop_reason: Option<&str>) -> &'static str {
 
 pub struct Reading {
     chunker: Chunker,
-    include_usage: bool,
     counts: Option<Counts>,
     finish: Option<&'static str>,
     in_call: bool,
@@ -128,8 +127,8 @@ pub struct Reading {
 
 impl Reading {
     pub fn new(label: Label, include_usage: bool) -> Self {
-        let chunker = Chunker::new(label);
-        Self { chunker, include_usage, counts: None, finish: None, in_call: false, stopped: false }
+        let chunker = Chunker::new(label, include_usage);
+        Self { chunker, counts: None, finish: None, in_call: false, stopped: false }
     }
 
     fn count(&mut self, newer: Option<Counts>) {
@@ -221,12 +220,8 @@ impl Reader for Reading {
             return Err(Fault::cut());
         }
         let finish = self.finish.unwrap_or("stop");
-        out.push_back(self.chunker.finish(finish));
         let usage = self.usage();
-        if self.include_usage {
-            out.extend(usage.map(|usage| self.chunker.usage(usage)));
-        }
-        Ok(End { usage, finish_reason: Some(finish.to_owned()) })
+        Ok(self.chunker.end(finish, usage, out))
     }
 
     fn usage(&self) -> Option<Usage> {

@@ -117,7 +117,6 @@ fn finish_reason(stop_reason: &str) -> Result<&'static str, Fault> {
 
 pub struct Reading {
     chunker: Chunker,
-    include_usage: bool,
     usage: Option<Usage>,
     stop_reason: Option<String>,
     in_call: bool,
@@ -125,8 +124,8 @@ pub struct Reading {
 
 impl Reading {
     pub fn new(label: Label, include_usage: bool) -> Self {
-        let chunker = Chunker::new(label);
-        Self { chunker, include_usage, usage: None, stop_reason: None, in_call: false }
+        let chunker = Chunker::new(label, include_usage);
+        Self { chunker, usage: None, stop_reason: None, in_call: false }
     }
 }
 
@@ -181,11 +180,7 @@ impl Reader for Reading {
 
     fn finish(&mut self, out: &mut VecDeque<Bytes>) -> Result<End, Fault> {
         let finish = finish_reason(&self.stop_reason.take().ok_or_else(Fault::cut)?)?;
-        out.push_back(self.chunker.finish(finish));
-        if self.include_usage {
-            out.extend(self.usage.map(|usage| self.chunker.usage(usage)));
-        }
-        Ok(End { usage: self.usage, finish_reason: Some(finish.to_owned()) })
+        Ok(self.chunker.end(finish, self.usage, out))
     }
 
     fn usage(&self) -> Option<Usage> {

@@ -132,14 +132,13 @@ struct Called<'a> {
 
 pub struct Reading {
     chunker: Chunker,
-    include_usage: bool,
     counts: Option<Counts>,
     finish: Option<String>,
 }
 
 impl Reading {
     pub fn new(label: Label, include_usage: bool) -> Self {
-        Self { chunker: Chunker::new(label), include_usage, counts: None, finish: None }
+        Self { chunker: Chunker::new(label, include_usage), counts: None, finish: None }
     }
 
     /// Keeps what an answer or a piece says beside its content.
@@ -227,12 +226,8 @@ impl Reader for Reading {
     fn finish(&mut self, out: &mut VecDeque<Bytes>) -> Result<End, Fault> {
         let reason = self.finish.take().ok_or_else(Fault::cut)?;
         let finish = finish_reason(&reason, self.chunker.calls())?;
-        out.push_back(self.chunker.finish(finish));
         let usage = self.usage();
-        if self.include_usage {
-            out.extend(usage.map(|usage| self.chunker.usage(usage)));
-        }
-        Ok(End { usage, finish_reason: Some(finish.to_owned()) })
+        Ok(self.chunker.end(finish, usage, out))
     }
 
     fn usage(&self) -> Option<Usage> {

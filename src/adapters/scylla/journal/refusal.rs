@@ -1,6 +1,6 @@
 //! What a conditional statement is answered with.
 
-use crate::adapters::scylla::session::words;
+use crate::adapters::words::words;
 use scylla::response::query_result::QueryResult;
 use scylla::value::{CqlValue, Row};
 
