@@ -15,7 +15,8 @@
 //! to (NTP), because their other writes depend on it too; the slack of the domain covers that.
 
 use super::journal::refusal::applied;
-use super::session::{Store, may_have_happened, words};
+use super::session::{Store, may_have_happened};
+use crate::adapters::words::words;
 use crate::domain::Micros;
 use crate::domain::limit::{Account, Ask, LimitKey, News, Reserved, Returned, Setting, Standing};
 use crate::ports::limits::{Error, Limits};

@@ -10,7 +10,8 @@
 use super::flush::{self, Writer};
 use super::merge::merge;
 use super::places::{bucket_of, timestamp};
-use super::session::{self, Store, words};
+use super::session::{self, Store};
+use crate::adapters::words::words;
 use crate::domain::usage::{Dimension, Retention, Row, Series, Slot, Totals, Window};
 use crate::domain::{LogId, Micros, TenantId};
 use crate::ports::usage::{Error, Keys, Usage, summed};
