@@ -1,10 +1,11 @@
-//! `GET /v1/<plural>/{id}/history`: all that happened to a resource, and all that was refused.
+//! `GET /v1/<plural>/{id}/history`: all that happened to a resource, and all that was refused; in pages, or followed
+//! ([`follow`](super::follow)).
 
 use super::access::{Access, Loopback};
 use super::params::{self, Params};
 use super::problem::Problem;
 use super::resources::time;
-use super::{Services, answer, cursor};
+use super::{Services, answer, cursor, follow};
 use crate::domain::record::RecordKind;
 use crate::domain::{Aggregate, StreamId};
 use crate::flow::query::{Entry, HistoryQuery, Order};
@@ -12,16 +13,20 @@ use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The values of the parameter `kind`.
 pub const KIND_CHOICES: [&str; 3] = ["event", "refused", "unchanged"];
 
 pub async fn get(
-    services: &Services,
+    services: &Arc<Services>,
     loopback: Loopback,
     aggregate: Aggregate,
     request: Request,
 ) -> Result<Response, Problem> {
+    if follow::is_wanted(request.headers()) {
+        return followed(services, loopback, aggregate, request).await;
+    }
     let access = Access::of(request.headers(), loopback)?;
     let id = params::id(request.uri())?;
     let mut params = Params::of(request.uri())?;
@@ -56,6 +61,30 @@ pub async fn get(
     Err(absent)
 }
 
+async fn followed(
+    services: &Arc<Services>,
+    loopback: Loopback,
+    aggregate: Aggregate,
+    request: Request,
+) -> Result<Response, Problem> {
+    let access = Access::of(request.headers(), loopback)?;
+    let id = params::id(request.uri())?;
+    let mut params = Params::of(request.uri())?;
+    let kinds = kinds(&mut params)?;
+    params.finish()?;
+    let after = follow::after(request.headers())?;
+    let followers = request.extensions().get().cloned();
+    for tenant in access.readable(aggregate)? {
+        let stream = StreamId::new(tenant, aggregate, id);
+        let ask = HistoryQuery { stream, order: Order::OldestFirst, kinds: kinds.clone(), after, limit: 1 };
+        let any = HistoryQuery { kinds: Vec::new(), order: Order::NewestFirst, after: None, ..ask.clone() };
+        if !services.query.history(&any).await?.entries.is_empty() {
+            return follow::begin(services, ask, followers).await;
+        }
+    }
+    Err(Access::not_found(aggregate, id))
+}
+
 /// Whether anything at all is recorded of the stream, whatever the kinds that were asked for.
 async fn exists(services: &Services, ask: &HistoryQuery) -> Result<bool, Problem> {
     if ask.kinds.is_empty() {
@@ -80,17 +109,23 @@ fn kind_name(kind: RecordKind) -> &'static str {
     }
 }
 
-fn render(entry: &Entry) -> Value {
+/// The aggregate's name and the record's.
+pub fn entry_type(entry: &Entry) -> String {
     let record = &entry.recorded.record;
-    let envelope = &record.envelope;
     let name = match record.kind {
         RecordKind::Event => record.schema.as_str(),
         RecordKind::Refusal => "Refusal",
         RecordKind::Unchanged => "Unchanged",
     };
+    format!("{}.{name}", record.envelope.stream.aggregate.name())
+}
+
+pub fn render(entry: &Entry) -> Value {
+    let record = &entry.recorded.record;
+    let envelope = &record.envelope;
     json!({
         "version": record.version,
-        "type": format!("{}.{name}", envelope.stream.aggregate.name()),
+        "type": entry_type(entry),
         "kind": kind_name(record.kind),
         "command_id": envelope.command_id,
         "event_id": record.event_id(),
@@ -111,7 +146,6 @@ mod tests {
     use crate::domain::record::Record;
     use crate::domain::{Envelope, TenantId};
     use crate::ports::journal::Recorded;
-    use std::sync::Arc;
     use uuid::Uuid;
 
     #[test]

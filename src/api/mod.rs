@@ -11,6 +11,7 @@ mod body;
 mod commands;
 mod convenience;
 mod cursor;
+mod follow;
 mod health;
 mod heartbeat;
 mod history;
@@ -54,6 +55,8 @@ pub struct ApiSettings {
     pub wait_timeout_max: Duration,
     /// Most connections at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// Most histories that are followed at once.
+    pub followers_max: usize,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout: Duration,
 }
@@ -68,6 +71,7 @@ impl Default for ApiSettings {
             wait_timeout: Duration::from_secs(5),
             wait_timeout_max: Duration::from_secs(30),
             connections_max: 4_096,
+            followers_max: 1_000,
             drain_timeout: Duration::from_secs(30),
         }
     }

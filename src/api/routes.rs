@@ -184,7 +184,7 @@ pub fn operator_router(operator: Operator) -> Router {
 }
 
 async fn serve(
-    services: &Services,
+    services: &Arc<Services>,
     loopback: Loopback,
     endpoint: Endpoint,
     request: Request,

@@ -1,9 +1,10 @@
 //! The HTTP server: connections in, bounded in number and patience; at shutdown, what is under way ends first.
 
 use super::access::Loopback;
+use super::follow::Followers;
 use super::routes::{operator_router, router};
 use super::{ApiSettings, Operator, Services};
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -27,7 +28,9 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 /// When the listener has no address.
 pub async fn serve(listener: TcpListener, services: Arc<Services>, shutdown: CancellationToken) -> io::Result<()> {
     let loopback = Loopback(listener.local_addr()?.ip().is_loopback());
-    serve_router(listener, router(&services, loopback), &services.settings, shutdown).await;
+    let followers = Followers::new(&services.settings, shutdown.clone());
+    let router = router(&services, loopback).layer(Extension(followers));
+    serve_router(listener, router, &services.settings, shutdown).await;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! One process with all roles over one folder: wiring, start, stop.
 
-use crate::adapters::embedded::{Config, Embedded, FolderError, MemoryLimits};
+use crate::adapters::embedded::{Config, Embedded, FolderError};
 use crate::domain::LogId;
 use crate::flow::derive;
 use crate::flow::gateway::Gateway;
@@ -208,18 +208,18 @@ fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
     Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
 }
 
-fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Requests>, requests::Error> {
+fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Requests>, NodeError> {
     if settings.request_calls == Switch::Off {
         return Ok(None);
     }
     let stores = requests::Stores {
-        limits: Arc::new(MemoryLimits::new(&SystemClock)),
+        limits: Arc::new(embedded.limits(&SystemClock)?),
         usage: embedded.usage.clone(),
         topics: embedded.topics.clone(),
         index: embedded.index.clone(),
         partitions: embedded.partitions.into(),
     };
-    Requests::new(settings, stores, settings.command_bytes_max).map(Some)
+    Ok(Some(Requests::new(settings, stores, settings.command_bytes_max)?))
 }
 
 /// An id for what has none of its own: a command that came without one, a transition that follows from time alone.

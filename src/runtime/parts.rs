@@ -19,6 +19,7 @@ impl Settings {
             wait_timeout: Duration::from_millis(self.http_wait_ms_default),
             wait_timeout_max: Duration::from_millis(self.http_wait_ms_max),
             connections_max: self.http_connections_max,
+            followers_max: self.http_followers_max,
             drain_timeout: Duration::from_millis(self.http_drain_ms_max),
         }
     }

@@ -7,6 +7,7 @@ use crate::adapters::llm::{self, Client, SetupError};
 use crate::api::openai::Completions;
 use crate::domain::Partitions;
 use crate::flow::process::watch::Watcher;
+use crate::flow::request::alerts::Alerted;
 use crate::flow::request::engine::{self, Engine};
 use crate::flow::request::join::{Indexed, Watched};
 use crate::flow::request::limiter::Limiter;
@@ -62,7 +63,8 @@ impl Requests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let start = fresh_id().as_u64_pair();
         let spending = Arc::new(Counted { usage, clock: clock.clone() });
-        let limits = Arc::new(OwnedLimits::new(limits, index.clone(), partitions, spending));
+        let limits = Arc::new(OwnedLimits::new(limits, index.clone(), partitions, spending.clone()));
+        let limits = Arc::new(Alerted::new(limits, spending, topics.clone()));
         // A version 7 id: the low half is random.
         let limiter = Limiter::new(limits, start.1);
         let sources = KeySources::new(settings.llm_keys()?)?;

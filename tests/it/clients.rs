@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_agentverse");
-const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
+pub const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients");
 const TENANT: &str = "6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b01";
 const AGENTS: usize = 1_000;
 /// Between two looks at a role that starts or ends, and how often is looked: 60 s together.
@@ -74,7 +74,7 @@ impl Servers {
 }
 
 /// A Python with the packages, made once below the target folder; `None`, with words, where it cannot be had.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clients-venv");
     let (python, done) = (folder.join("bin/python"), folder.join("requirements.txt"));
     let wanted = Path::new(PROGRAMS).join("requirements.txt");
@@ -86,7 +86,7 @@ fn python() -> Option<PathBuf> {
         fs::copy(&wanted, &done).unwrap();
     }
     // The driver's wheel needs an event loop that not every Python has.
-    let import = "import blake3, cassandra.cluster, confluent_kafka.schema_registry.avro";
+    let import = "import blake3, cassandra.cluster, confluent_kafka.schema_registry.avro, openai";
     try_to("import the packages", Command::new(&python).args(["-c", import]))?;
     Some(python)
 }
@@ -225,7 +225,7 @@ fn is_ready(address: SocketAddr) -> bool {
 }
 
 /// What a program printed, which must have ended well.
-fn succeeded(what: &str, output: &Output) -> String {
+pub fn succeeded(what: &str, output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     println!("{what}: {}", said.trim_end());
     assert!(output.status.success(), "{what}: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr));

@@ -1,6 +1,10 @@
 //! Requests to LLMs through the real binary: OpenAI's API in front, a stand-in provider behind, and every request a
 //! stream of events between.
 
+mod budget;
+mod fallback;
+mod hostile;
+mod sdk;
 mod ways_in;
 mod worker;
 
@@ -36,6 +40,30 @@ fn provider(client: &Client, name: &str, address: &str, more: &Value) -> String 
         body[field] = value.clone();
     }
     client.make("llm-providers", &body)
+}
+
+/// An agent that is coupled to a server and to the models of these objectives' choice; gives the coupling's id.
+fn coupling(client: &Client, more: &Value) -> String {
+    let agent = client.make("agents", &json!({"name": "Ada", "category": "support", "skills": ["search"]}));
+    let server = client.make(
+        "mcp-servers",
+        &json!({"name": "Search", "category": "search", "transport": "streamable-http", "endpoint": "https://example.org/mcp"}),
+    );
+    client.post(&format!("/v1/agents/{agent}/activate?wait=projected"), &json!({}));
+    let mut body = json!({"agent_id": agent, "mcp_server_id": server});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        body[field] = value.clone();
+    }
+    let coupling = client.make("couplings", &body);
+    let found = client.read(&format!("/v1/couplings/{coupling}"));
+    assert_eq!(found["status"], "active", "{found}");
+    coupling
+}
+
+/// Asks for a completion; gives the status and the body.
+fn complete(client: &Client, body: &Value) -> (u16, Value) {
+    let answer = client.post("/v1/chat/completions", body);
+    (answer.status, answer.json())
 }
 
 fn chat(model: &str, text: &str) -> Value {

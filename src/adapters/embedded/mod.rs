@@ -10,6 +10,7 @@
 //! derived/      heads, edges, rows, usage, outcomes, locations: an ordered store that can be thrown away and built again
 //! CHECKPOINT    up to where `derived/` is complete, and from where the segments must be read at the next start
 //! TRIES         while a node works: how often commands ended the process
+//! LIMITS        what was used of the limits of LLM calls lately; it may be thrown away
 //! ```
 //!
 //! One thread, the committer, writes everything that waits in arrival order and syncs once for all of it: an effect can
@@ -50,12 +51,13 @@ mod views;
 
 pub use assignment::Everything;
 pub use folder::{FolderError, Layout, Lock};
-pub use limits::MemoryLimits;
+pub use limits::FolderLimits;
 pub use moved::Moved;
 pub use tail::{Entry, Run, Tail, Waiting};
 
 use crate::domain::usage::Retention;
 use crate::domain::{Aggregate, LogId};
+use crate::ports::Clock;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -177,6 +179,14 @@ impl Embedded {
         }
         let everything = Arc::new(Everything::begin(&self.layout)?);
         Ok(self.everything.get_or_init(|| everything).clone())
+    }
+
+    /// The limits that hold over whatever process has the folder.
+    ///
+    /// # Errors
+    /// When their file cannot be read or written.
+    pub fn limits(&self, clock: &dyn Clock) -> Result<FolderLimits, FolderError> {
+        FolderLimits::open(&self.layout, clock)
     }
 
     /// Every log of the folder.

@@ -247,7 +247,12 @@ fn history(aggregate: Aggregate) -> Operation {
     operation.own_parameters = vec![
         json!({ "name": "order", "in": "query", "required": false, "schema": { "enum": ["asc", "desc"], "default": "asc" }, "description": "asc: oldest first." }),
         json!({ "name": "kind", "in": "query", "required": false, "schema": { "enum": KIND_CHOICES }, "description": "Only entries of this kind." }),
+        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer" }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
     ];
+    if let Some((_, found)) = operation.answers.first_mut() {
+        found["content"]["text/event-stream"] = json!({ "schema": { "type": "string", "description": "With Accept: text/event-stream the history is followed: each entry is an event whose id is its position and whose name is its type; an event named end comes once nothing more can happen." } });
+    }
+    operation.answers.push((204, json!({ "description": "Nothing came after Last-Event-ID, and nothing can." })));
     operation
 }
 

@@ -175,6 +175,17 @@ impl Account {
         }
     }
 
+    /// Whether nothing of it counts any more by `now`, so that one that begins anew is as good.
+    pub fn is_blank(&self, now: Micros) -> bool {
+        let mut there = self.clone();
+        there.advance(now);
+        let is_unused = |metered| there.meter(metered).is_none_or(|meter| meter.used() == 0);
+        METERED.into_iter().all(is_unused)
+            && there.leased() == Amounts::ZERO
+            && there.purse.spent == 0
+            && there.paused_until <= there.time
+    }
+
     pub(super) fn leased(&self) -> Amounts {
         let leases = self.holders.iter().flat_map(|holder| &holder.leases);
         leases.fold(Amounts::ZERO, |sum, lease| sum.plus(lease.booked))

@@ -29,6 +29,7 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         Command::SetTenantBudget(command) => set_budget(state, command),
         Command::SetCouplingThreshold(command) => set_threshold(state, command),
         Command::SetPromptStorage(command) => Ok(set_prompt_storage(state, command.prompt_storage)),
+        Command::ReportBudgetUse(command) => budget::decide(state, command),
         Command::AddProject(command) => {
             let project = check_project(&command.allowed_mcp_servers, &command.allowed_llm_providers)?;
             add_project(state, &command.project, project)

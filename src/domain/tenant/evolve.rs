@@ -17,7 +17,10 @@ pub fn evolve(state: &mut State, event: &Event) {
             state.region.clone_from(&event.region);
             state.tier = event.tier;
         }
-        Event::TenantBudgetSet(event) => state.monthly_budget_micro_usd = event.monthly_budget_micro_usd,
+        Event::TenantBudgetSet(event) => {
+            state.monthly_budget_micro_usd = event.monthly_budget_micro_usd;
+            state.budget_alert = None;
+        }
         Event::CouplingThresholdSet(event) => state.coupling_threshold = event.coupling_threshold,
         Event::TenantSuspended(event) => {
             state.status = Status::Suspended;
@@ -41,6 +44,7 @@ pub fn evolve(state: &mut State, event: &Event) {
             state.projects.remove(&event.project);
         }
         Event::PromptStorageSet(event) => state.prompt_storage = event.prompt_storage,
+        Event::BudgetAlertRaised(event) => state.budget_alert = Some(event.clone()),
     }
 }
 

@@ -15,8 +15,10 @@
 //! an absent list allows all, an empty one none.
 //!
 //! A suspended tenant can still be put in order (budget, threshold, projects, what is kept of prompts); a closed one takes
-//! nothing more.
+//! nothing more. Who makes the calls reports how far the budget is used ([`budget`]); the hard stop is the limit's, not
+//! this.
 
+mod budget;
 mod decide;
 mod evolve;
 mod react;
@@ -24,6 +26,8 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 mod view;
+
+pub use budget::{BudgetAlertRaised, BudgetLevel, ReportBudgetUse};
 
 use crate::domain::common::PromptStorage;
 use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, World};
@@ -64,12 +68,12 @@ impl Tier {
 
 records! { pub enum Command in "tenant" {
     ProvisionTenant, ReviseTenant, SetTenantBudget, SetCouplingThreshold, SuspendTenant, ResumeTenant, CloseTenant,
-    AddProject, ReviseProject, RemoveProject, SetPromptStorage,
+    AddProject, ReviseProject, RemoveProject, SetPromptStorage, ReportBudgetUse,
 } }
 
 records! { pub enum Event in "tenant" {
     TenantProvisioned, TenantRevised, TenantBudgetSet, CouplingThresholdSet, TenantSuspended, TenantResumed, TenantClosed,
-    ProjectAdded, ProjectRevised, ProjectRemoved, PromptStorageSet,
+    ProjectAdded, ProjectRevised, ProjectRemoved, PromptStorageSet, BudgetAlertRaised,
 } }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -244,6 +248,8 @@ pub struct State {
     pub reason: String,
     pub projects: BTreeMap<String, Project>,
     pub prompt_storage: PromptStorage,
+    /// What was told last of the budget as it is; a budget that is set anew begins without.
+    pub budget_alert: Option<BudgetAlertRaised>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! Given, when, then; every command in every state; the golden bytes.
 
+mod budget;
+
 use super::decide::{ALLOWED_MAX, ALLOWED_TOTAL_MAX, PROJECTS_MAX};
 use super::*;
 use crate::domain::common::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
@@ -62,6 +64,16 @@ fn revise_project(project: &str, servers: Option<Vec<Uuid>>, providers: Option<V
     Command::ReviseProject(ReviseProject { project, allowed_mcp_servers: servers, allowed_llm_providers: providers })
 }
 
+fn report(level: BudgetLevel, spent_micro_usd: i64, period_ends_at: i64) -> Command {
+    let monthly_budget_micro_usd = 5_000_000;
+    Command::ReportBudgetUse(ReportBudgetUse { level, monthly_budget_micro_usd, spent_micro_usd, period_ends_at })
+}
+
+fn raised(level: BudgetLevel, spent_micro_usd: i64, period_ends_at: i64) -> Event {
+    let monthly_budget_micro_usd = 5_000_000;
+    Event::BudgetAlertRaised(BudgetAlertRaised { level, monthly_budget_micro_usd, spent_micro_usd, period_ends_at })
+}
+
 /// One of each command; each would change a tenant that is active and has the project `core`.
 fn commands() -> Vec<Command> {
     vec![
@@ -80,6 +92,7 @@ fn commands() -> Vec<Command> {
         revise_project("core", ids(&[4]), ids(&[5, 6])),
         Command::RemoveProject(RemoveProject { project: "core".into() }),
         Command::SetPromptStorage(SetPromptStorage { prompt_storage: PromptStorage::Hashed }),
+        report(BudgetLevel::Exhausted, 4_999_000, 2),
     ]
 }
 
@@ -117,6 +130,7 @@ fn every_command_in_every_state() {
         ["not_found", "ProjectRevised", "ProjectRevised", "tenant_closed"],
         ["not_found", "ProjectRemoved", "ProjectRemoved", "tenant_closed"],
         ["not_found", "PromptStorageSet", "PromptStorageSet", "tenant_closed"],
+        ["not_found", "BudgetAlertRaised", "BudgetAlertRaised", "tenant_closed"],
     ];
     assert_eq!(commands().len(), expected.len());
     for (command, row) in commands().into_iter().zip(expected) {
@@ -279,7 +293,7 @@ fn the_view_shows_the_projects_by_name() {
         "name": "Acme", "region": "eu-central", "tier": "emerald", "monthly_budget_micro_usd": 5_000_000,
         "coupling_threshold": 0.5, "reason": "unpaid",
         "projects": {"core": {"allowed_mcp_servers": [Uuid::from_u128(1)], "allowed_llm_providers": null}},
-        "prompt_storage": "full",
+        "prompt_storage": "full", "budget_alert": null,
     });
     assert_eq!(serde_json::Value::Object(Tenant::view(state.state())), expected);
     let resumed = state.when(Command::ResumeTenant(ResumeTenant {})).after();
@@ -349,6 +363,7 @@ fn events() -> Vec<Event> {
         }),
         Event::ProjectRemoved(ProjectRemoved { project: "lab".into() }),
         Event::PromptStorageSet(PromptStorageSet { prompt_storage: PromptStorage::None }),
+        raised(BudgetLevel::Exhausted, 4_999_000, 2),
     ]
 }
 
@@ -365,7 +380,7 @@ proptest! {
         let state = given(order.clone()).state().clone();
         let blob = AnyState::Tenant(Box::new(state.clone())).to_blob().unwrap();
         prop_assert_eq!(AnyState::from_blob(Aggregate::Tenant, &blob).unwrap(), AnyState::Tenant(Box::new(state.clone())));
-        prop_assert_eq!(Tenant::view(&state).len(), 8);
+        prop_assert_eq!(Tenant::view(&state).len(), 9);
         for command in commands() {
             outcome(order.clone(), command);
         }

@@ -24,6 +24,7 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("reason".to_owned(), json!(state.reason)),
         ("projects".to_owned(), json!(state.projects)),
         ("prompt_storage".to_owned(), json!(state.prompt_storage)),
+        ("budget_alert".to_owned(), json!(state.budget_alert)),
     ])
 }
 

@@ -1,5 +1,6 @@
 //! Requests to the outside: LLM and MCP calls, carried out within their limits.
 
+pub mod alerts;
 pub mod backoff;
 pub mod breaker;
 pub mod bulkhead;

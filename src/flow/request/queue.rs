@@ -111,7 +111,8 @@ impl Queue {
         }
     }
 
-    /// Takes in a request that was taken out to be served and could not be. There is always room: it had some before.
+    /// Takes in a request that was taken out to be served and could not be. It is never refused, so that a class may hold
+    /// more than its bound by as many as are being served.
     pub fn put_back(&mut self, item: Item, delayed: Option<Instant>) {
         if !self.entries.contains_key(&item.stream) {
             self.insert(item, delayed);

@@ -94,7 +94,7 @@ fn every_command_survives_its_json() {
         match &command {
             AnyCommand::Tenant(c) => check!(&**c, tenant: ProvisionTenant ReviseTenant SetTenantBudget
                 SetCouplingThreshold SuspendTenant ResumeTenant CloseTenant AddProject ReviseProject RemoveProject
-                SetPromptStorage),
+                SetPromptStorage ReportBudgetUse),
             AnyCommand::AgentTemplate(c) => check!(&**c, agent_template: DefineAgentTemplate RetireAgentTemplate),
             AnyCommand::Agent(c) => check!(&**c, agent: RegisterAgent ReviseAgent ActivateAgent IdleAgent MaintainAgent
                 DecommissionAgent ReportAgentHealth),

@@ -30,6 +30,7 @@ settings! {
     http_body_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest time for a request's body to come in.";
     http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
+    http_followers_max: usize = 1_000, Numbers(0, 1_000_000), "histories", "Most histories that are followed at once over server-sent events; above it callers get 503 with the time to wait.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
     http_exposure: Exposure = Exposure::Loopback, OneOf(&["loopback", "network"]), "", "Who may reach `serve`: on another than a loopback address only with `network`, behind what authenticates callers.";

@@ -54,6 +54,45 @@ fn what_was_submitted_is_carried_out_once_whatever_becomes_of_the_process() {
     assert_eq!(folder.check()["problem_count"], 0);
 }
 
+/// The events of a stream of them, as (id, name, data).
+fn heard(text: &str) -> Vec<(String, String, Value)> {
+    let field = |event: &str, name: &str| {
+        let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        lines.collect::<String>()
+    };
+    let events = text.split("\n\n").filter(|event| event.contains("event: "));
+    events.map(|event| (field(event, "id"), field(event, "event"), field(event, "data").parse().unwrap())).collect()
+}
+
+#[test]
+fn who_submits_a_request_hears_of_its_answer_over_server_sent_events() {
+    let fake = Fake::start(&["--latency-ms", "fixed:300"]);
+    let folder = Folder::new();
+    let server = node(&folder, &[]);
+    let client = server.client();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
+    let id = provider(&client, "fake", &fake.address, &json!({}));
+    let request = submit(&client, &[&id], "hello");
+    let path = format!("/v1/llm-requests/{request}/history?kind=event");
+    let follow = |last: Option<&str>| {
+        let accept = ("accept", "text/event-stream");
+        let headers: Vec<_> = [accept].into_iter().chain(last.map(|last| ("last-event-id", last))).collect();
+        client.request("GET", &path, &headers, b"").unwrap()
+    };
+    let answer = follow(None);
+    assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
+    let all = heard(&answer.text());
+    let names: Vec<_> = all.iter().map(|event| event.1.rsplit('.').next().unwrap()).collect();
+    assert_eq!(names, ["RequestSubmitted", "AttemptStarted", "RequestCompleted", "end"], "{}", answer.text());
+    let told: Value = serde_json::from_str(all[2].2["data"]["answer"].as_str().unwrap()).unwrap();
+    assert_eq!(told["object"], "chat.completion");
+    // Who comes back goes on where it was, and who heard all of it is told to stop.
+    assert_eq!(heard(&follow(Some(&all[0].0)).text()), all[1..]);
+    assert_eq!(follow(Some(&all[2].0)).status, 204);
+    assert_eq!(follow(Some("x")).status, 400);
+    server.stop();
+}
+
 #[test]
 fn a_provider_that_fails_is_passed_over_and_what_nobody_answers_fails_with_a_reason() {
     let fake = Fake::start(&[]);

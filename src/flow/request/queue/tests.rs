@@ -253,7 +253,8 @@ proptest! {
                             prop_assert!(inside.remove(&gone.stream).is_some());
                             inside.insert(one.stream, delayed);
                         }
-                        Pushed::Full { .. } => prop_assert_eq!(queue.depths()[class], 25),
+                        // Above its bound it holds what was taken out and put back.
+                        Pushed::Full { .. } => prop_assert!(queue.depths()[class] >= 25),
                     }
                 }
                 Step::Serve => {
