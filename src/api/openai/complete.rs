@@ -44,10 +44,19 @@ async fn carry_out(
     let Form { mut asked, idempotency_key } = Form::read(&head.headers, tenant, operation, &body)?;
     let is_stream = asked.stream;
     let Some(key) = idempotency_key else {
-        asked.request_id = drawn(services, completions, tenant)?;
+        asked.request_id = drawn(services, completions, tenant);
         let stream = request_stream(&asked);
-        let reply = completions.engine.submit(submit(services, completions, asked, body).await?).await?;
-        return Ok(answer::of(reply, stream.id, is_stream).await?);
+        let submit = submit(services, completions, asked.clone(), body).await?;
+        return match completions.engine.submit(submit.clone()).await {
+            Ok(reply) => Ok(answer::of(reply, stream.id, is_stream).await?),
+            // No log of requests is this node's yet, or all are others': they carry it out.
+            Err(NotSubmitted::NotOwned) => {
+                let message = "this node owns no log of requests; send the request again, or to another node";
+                by_topic(services, submit, || Fault::unavailable(message)).await?;
+                Ok(answer::named(replay::wait(services, stream, &asked).await?, stream.id))
+            }
+            Err(error) => Err(error.into()),
+        };
     };
     asked.request_id = of_key(tenant, &key);
     let stream = request_stream(&asked);
@@ -64,7 +73,7 @@ async fn carry_out(
         },
         Err(NotSubmitted::Repeated) => replay::wait(services, stream, &asked).await?,
         Err(NotSubmitted::NotOwned) => {
-            by_topic(services, submit).await?;
+            by_topic(services, submit, key_of_another).await?;
             replay::wait(services, stream, &asked).await?
         }
         Err(error) => return Err(error.into()),
@@ -86,15 +95,15 @@ fn request_stream(asked: &Asked) -> StreamId {
     StreamId::new(asked.tenant, Aggregate::LlmRequest, asked.request_id)
 }
 
-/// An id of a request that this node carries out itself.
-fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Result<Uuid, Fault> {
+/// An id of a request that this node carries out itself, or any where it owns no log.
+fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Uuid {
     let owned: Vec<LogId> = completions.engine.owned_logs();
     let is_owned = |id: &Uuid| {
         let log = StreamId::new(tenant, Aggregate::LlmRequest, *id).log(completions.partitions);
         owned.contains(&log)
     };
     let drawn = (0..DRAWS_MAX).filter(|_| !owned.is_empty()).map(|_| (services.ids)()).find(is_owned);
-    drawn.ok_or_else(|| Fault::unavailable("this node owns no log of requests yet; send the request again"))
+    drawn.unwrap_or_else(|| (services.ids)())
 }
 
 async fn submit(services: &Services, completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {
@@ -121,17 +130,22 @@ fn kept(submission: Submission) -> SubmitRequest {
     command
 }
 
-/// Sends a request of another node's log to it, payload and all: the topic is the only way there.
-async fn by_topic(services: &Services, submit: Submit) -> Result<(), Fault> {
+fn key_of_another() -> Fault {
+    Fault::conflict(
+        "key_of_another_node",
+        "this Idempotency-Key belongs to another node's log, and a prompt that is not stored cannot be sent there; \
+         send the request without a key, or let the tenant store prompts with SetPromptStorage",
+    )
+}
+
+/// Sends a request of another node's log to it, payload and all: the topic is the only way there. `unsendable` says what
+/// is wrong where the payload is not to be stored.
+async fn by_topic(services: &Services, submit: Submit, unsendable: impl FnOnce() -> Fault) -> Result<(), Fault> {
     let AnyCommand::LlmRequest(command) = &*submit.command.command else { return Err(elsewhere()) };
     if let llm_request::Command::SubmitRequest(command) = &**command
         && command.payload.is_absent()
     {
-        return Err(Fault::conflict(
-            "key_of_another_node",
-            "this Idempotency-Key belongs to another node's log, and a prompt that is not stored cannot be sent there; \
-             send the request without a key, or let the tenant store prompts with SetPromptStorage",
-        ));
+        return Err(unsendable());
     }
     let submission = gateway::Submission {
         envelope: (*submit.command.envelope).clone(),

@@ -26,6 +26,8 @@ const NAMES_LIFE: Duration = Duration::from_secs(2);
 const TENANTS_MAX: usize = 1_000;
 /// Couplings of an agent among which the best is looked for.
 const COUPLINGS_MAX: usize = 256;
+/// Bytes of a name that an error repeats.
+const NAME_SHOWN_BYTES: usize = 128;
 /// Models that an error names as what may have been meant.
 const MEANT_MAX: usize = 5;
 
@@ -97,7 +99,8 @@ impl Named {
             _ => return Ok(Self::Model),
         };
         let read = Uuid::parse_str(id);
-        let id = read.map_err(|_| Refused::UnknownModel(format!("{model} names no {kind}: write {kind}:<UUID>")))?;
+        let names_none = || format!("{:?} names no {kind}: write {kind}:<UUID>", clipped(model));
+        let id = read.map_err(|_| Refused::UnknownModel(names_none()))?;
         Ok(if kind == "agent" { Self::Agent(id) } else { Self::Coupling(id) })
     }
 }
@@ -282,6 +285,7 @@ fn after<'n>(name: &'n str, provider: &str) -> Option<&'n str> {
 }
 
 fn unknown(world: &World, tenant: TenantId, name: &str) -> String {
+    let shown = clipped(name);
     let model_id = name.rsplit('/').next().unwrap_or(name);
     let named = registered(world, tenant).flat_map(|(_, provider)| {
         let alike = provider.models.iter().filter(move |model| {
@@ -292,11 +296,16 @@ fn unknown(world: &World, tenant: TenantId, name: &str) -> String {
     let meant: Vec<_> = named.take(MEANT_MAX).collect();
     if meant.is_empty() {
         format!(
-            "there is no model {name:?}: name provider/model (GET /v1/models lists them), coupling:<id> or agent:<id>"
+            "there is no model {shown:?}: name provider/model (GET /v1/models lists them), coupling:<id> or agent:<id>"
         )
     } else {
-        format!("there is no model {name:?}; did you mean {}?", meant.join(", "))
+        format!("there is no model {shown:?}; did you mean {}?", meant.join(", "))
     }
+}
+
+/// What an error repeats of a name that may be as long as the whole request.
+fn clipped(name: &str) -> &str {
+    &name[..name.floor_char_boundary(NAME_SHOWN_BYTES)]
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub fn exchange(address: &str, head: &str, body: &[u8]) -> Option<Answer> {
         answer.body = body.into_bytes();
         return is_whole.then_some(answer);
     }
-    let whole = answer.header("content-length").parse() == Ok(answer.body.len()) || answer.status == 304;
+    let whole = answer.header("content-length").parse() == Ok(answer.body.len()) || [204, 304].contains(&answer.status);
     whole.then_some(answer)
 }
 

@@ -6,10 +6,12 @@ use crate::e2e::server::{Folder, eventually};
 use crate::fake::server::Fake;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const CALLERS: usize = 64;
-/// Each stops after so many refusals in a row.
-const REFUSALS: usize = 2;
+/// Each stops after so many refusals in a row: calls under way give back what they reserved and do not use.
+const REFUSALS: usize = 20;
+const AFTER_A_REFUSAL: Duration = Duration::from_millis(50);
 const BUDGET_MICRO_USD: i64 = 1_000_000;
 /// 100 tokens out at $100 a million are a cent; the prompt adds what the stand-in counts for it, less than a tenth of that.
 const PRICES: (i64, i64) = (10_000_000, 100_000_000);
@@ -34,6 +36,7 @@ fn spend(clients: &[Client]) -> u64 {
                         (429, error) => {
                             assert_eq!(error["error"]["code"], "over_budget", "{error}");
                             refusals += 1;
+                            std::thread::sleep(AFTER_A_REFUSAL);
                         }
                         (status, error) => panic!("{status}: {error}"),
                     }
@@ -58,7 +61,7 @@ fn spent(client: &Client) -> i64 {
 fn alerts(client: &Client, tenant: &str) -> Vec<String> {
     let page = client.read(&format!("/v1/tenants/{tenant}/history?limit=100"));
     let items = page["items"].as_array().unwrap().iter();
-    let raised = items.filter(|item| item["type"] == "agentverse.tenant.BudgetAlertRaised");
+    let raised = items.filter(|item| item["type"] == "tenant.BudgetAlertRaised");
     raised.map(|item| item["data"]["level"].as_str().unwrap().to_owned()).collect()
 }
 

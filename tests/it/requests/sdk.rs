@@ -30,7 +30,7 @@ fn openais_package_works_with_upstreams_of_three_wires() {
     let anthropic =
         json!({"wire_protocol": "anthropic", "endpoint": root, "models": [model("claude-sonnet-4-5", 1_000)]});
     provider(&client, "anthropic", &fake.address, &anthropic);
-    let gemini = json!({"wire_protocol": "gemini", "endpoint": root, "models": models("gemini-2.5-flash", "gemini-embedding-001")});
+    let gemini = json!({"wire_protocol": "gemini", "endpoint": format!("{root}/v1beta"), "models": models("gemini-2.5-flash", "gemini-embedding-001")});
     provider(&client, "gemini", &fake.address, &gemini);
     // The cheapest, which is Anthropic's.
     let coupling = format!(
