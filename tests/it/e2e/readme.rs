@@ -57,7 +57,7 @@ fn the_walks_of_the_readme_do_what_they_say() {
         .replace("127.0.0.1:7400", &server.address)
         .replace("127.0.0.1:7410", &fake.address);
     let said = shell(&script);
-    assert!(!said.contains("\"error\"") && !said.contains("\"detail\""), "{said}");
+    assert!(!said.contains("\"error\":{") && !said.contains("\"detail\""), "{said}");
 
     let client = server.client();
     let ended = format!("/v1/couplings/{}", variable(&said, "COUPLING"));
