@@ -32,7 +32,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// Threads that send.
 const WRITERS: usize = 12;
 /// Threads that ask models.
-const ASKERS: usize = 4;
+const ASKERS: usize = 8;
 /// How long a fleet may take to answer again after a fault is over.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
 /// What must have been refused for the long run to prove anything.
@@ -92,13 +92,7 @@ struct Load<'a> {
 }
 
 /// Drives the fleet while one fault happens and is mended; ends once commands and requests are answered again.
-fn one_round(
-    fault: Fault,
-    fleet: &mut Fleet,
-    servers: &mut Servers,
-    load: &mut Load<'_>,
-    random: &mut Random,
-) {
+fn one_round(fault: Fault, fleet: &mut Fleet, servers: &mut Servers, load: &mut Load<'_>, random: &mut Random) {
     let [stop, answered, told] = [(); 3].map(|()| AtomicBool::new(false));
     let addresses: Vec<SocketAddr> = fleet.addresses();
     let workers = fleet.workers();

@@ -42,7 +42,8 @@ fn client(address: SocketAddr) -> Client {
 
 /// Makes the tenant and its provider, and waits until every worker can call the model.
 pub fn found(serving: SocketAddr, workers: &[SocketAddr], fake: &Fake) {
-    let model = json!({"model_id": "m", "input_micro_usd_per_million": 1_000_000, "output_micro_usd_per_million": 2_000_000});
+    let model =
+        json!({"model_id": "m", "input_micro_usd_per_million": 1_000_000, "output_micro_usd_per_million": 2_000_000});
     let provider = json!({"name": "fake", "wire_protocol": "openai", "endpoint": format!("http://{}/v1", fake.address),
         "api_key_env": "FAKE_KEY", "models": [model]});
     for (id, subject, command, data) in [

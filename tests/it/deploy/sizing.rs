@@ -18,7 +18,11 @@ fn grouped(number: u64) -> String {
 /// The partitions of the manifests, by topic.
 fn partitions() -> BTreeMap<String, u64> {
     let topics = documents("topics").into_iter().filter(|document| document.is("KafkaTopic"));
-    topics.map(|it| (it.text("/spec/topicName").to_owned(), it.value.pointer("/spec/partitions").unwrap().as_u64().unwrap())).collect()
+    topics
+        .map(|it| {
+            (it.text("/spec/topicName").to_owned(), it.value.pointer("/spec/partitions").unwrap().as_u64().unwrap())
+        })
+        .collect()
 }
 
 fn logs() -> u64 {
