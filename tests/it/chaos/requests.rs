@@ -16,6 +16,11 @@ const TENANT: Uuid = Uuid::from_u128(0x6f1c_2a52_0d5e_4c3b_9a77_1f0f_6f1f_9bca);
 const PROVIDER: Uuid = Uuid::from_u128(0x6f1c_2a52_0d5e_4c3b_9a77_1f0f_6f1f_9bcb);
 /// Keys may go to the stand-in, which speaks without TLS.
 pub const KEYS: &str = r#"{"FAKE_KEY": {"env": "PATH", "hosts": ["http://127.0.0.1"]}}"#;
+/// How long a sender waits after it got no answer: while a server is away, refusals come fast.
+const PAUSE: Duration = Duration::from_millis(200);
+/// And once it has made so many requests in a round: they are all held against the record in the end.
+const MANY: usize = 100;
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// How long what was submitted may take to end once nothing goes wrong any more: a lost attempt's lease is waited out.
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 const ENDINGS: [&str; 4] = ["RequestCompleted", "RequestFailed", "RequestExpired", "RequestCancelled"];
@@ -81,6 +86,7 @@ impl Asker {
 
     /// Asks until told to stop: something new, or again what was not answered, or something that was.
     pub fn drive(&mut self, serving: &[SocketAddr], workers: &[SocketAddr], stop: &AtomicBool, answered: &AtomicBool) {
+        let before = self.ledger.len();
         while !stop.load(Ordering::Relaxed) {
             let place = match self.random.below(8) {
                 0 if !self.ledger.is_empty() => self.random.below(self.ledger.len() as u64) as usize,
@@ -89,11 +95,17 @@ impl Asker {
             };
             let nodes = if self.ledger[place].key.is_some() { workers } else { serving };
             let node = nodes[self.random.below(nodes.len() as u64) as usize];
-            let was_answered = self.ledger[place].answer.is_some();
-            if self.ledger[place].send(node) && self.ledger[place].key.is_some() && !was_answered {
+            let asked = &mut self.ledger[place];
+            let is_new = asked.answer.is_none() && asked.key.is_some();
+            let is_answered = asked.send(node);
+            if is_answered && is_new {
                 answered.store(true, Ordering::Relaxed);
             }
-            std::thread::sleep(Duration::from_micros(self.random.below(20_000)));
+            std::thread::sleep(match is_answered {
+                _ if self.ledger.len() > before + MANY => LONG_PAUSE,
+                true => Duration::from_micros(self.random.below(20_000)),
+                false => PAUSE,
+            });
         }
     }
 
