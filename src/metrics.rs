@@ -6,10 +6,13 @@
 //! The hot path takes a handle of [`handles`], made once, so that no name or label is hashed per event. The recorder must
 //! be installed first (`runtime::telemetry` does it at start): handles made before that count nothing, for ever.
 
+mod sums;
+
+pub use sums::{call_costed, couplings_decided};
+
 // What each macro below is banned for elsewhere is done here, once.
 use ::metrics::{Counter, Gauge, Histogram, Label, Unit};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What kind of number a metric is.
@@ -118,6 +121,10 @@ metrics! {
         request_calls_unsent ("outcome" = "unsent")
     }
     Histogram "agentverse_request_call_seconds" Seconds "One call to an LLM provider." { request_call }
+    Counter "agentverse_request_cost_micro_dollars_total" Count
+        "What calls to LLM providers cost, in millionths of a dollar, by the prices on record when they were made." { request_cost }
+    Counter "agentverse_request_unpriced_calls_total" Count
+        "Calls that used tokens of a model without a price: what they cost is not known." { request_unpriced }
     Gauge "agentverse_request_open_calls" Count "Calls to LLM providers under way." { request_open_calls }
     Counter "agentverse_request_endings_total" Count "LLM requests that ended without an answer, by how." {
         request_failed ("status" = "failed"), request_expired ("status" = "expired"),
@@ -140,13 +147,13 @@ metrics! {
     Histogram "agentverse_folder_checkpoint_seconds" Seconds "One checkpoint of what is derived." { folder_checkpoint }
 
     Histogram "agentverse_agent_response_time" Seconds
-        "Response time of an agent's model requests." { agent_response_time }
+        "From the arrival of an agent's model request to its answer, waiting and further attempts included." { agent_response_time }
     Gauge "agentverse_mcp_connection_status" Count
         "MCP servers by the health last reported. NaN while nothing probes them." {
         mcp_active ("health" = "active"), mcp_degraded ("health" = "degraded"), mcp_offline ("health" = "offline")
     }
     Histogram "agentverse_llm_token_usage" Count
-        "Tokens per model request, as gen_ai.client.token.usage." {
+        "Tokens per answered call to an LLM provider, as gen_ai.client.token.usage." {
         llm_input_tokens ("gen_ai_token_type" = "input"), llm_output_tokens ("gen_ai_token_type" = "output")
     }
     Gauge "agentverse_coupling_success_rate" Count
@@ -242,32 +249,6 @@ fn status_label(status: u16) -> &'static str {
     }
 }
 
-/// Couplings decided since the process started.
-#[derive(Default)]
-struct Couplings {
-    established: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl Couplings {
-    /// Adds decisions and gives the share of established ones, or `None` where nothing was ever decided.
-    fn add(&self, established: u64, refused: u64) -> Option<f64> {
-        let established = self.established.fetch_add(established, Ordering::Relaxed) + established;
-        let refused = self.refused.fetch_add(refused, Ordering::Relaxed) + refused;
-        let decided = established + refused;
-        (decided > 0).then(|| established as f64 / decided as f64)
-    }
-}
-
-static COUPLINGS: LazyLock<Couplings> = LazyLock::new(Couplings::default);
-
-/// Counts decided couplings: how many `CouplingEstablished` and how many `CouplingRefused` an append confirmed.
-pub fn couplings_decided(established: u64, refused: u64) {
-    if let Some(rate) = COUPLINGS.add(established, refused) {
-        handles().coupling_success_rate.set(rate);
-    }
-}
-
 /// Measures how long something takes, for a histogram of seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(std::time::Instant);
@@ -334,14 +315,6 @@ mod tests {
         assert!(fault("agentverse_http_requests", Kind::Counter, Unit::Count).is_some());
         assert!(fault("agentverse_http_request_ms", Kind::Histogram, Unit::Seconds).is_some());
         assert!(fault("agentverse_http_requests_total", Kind::Gauge, Unit::Count).is_some());
-    }
-
-    #[test]
-    fn the_success_rate_is_unknown_before_the_first_coupling() {
-        let couplings = Couplings::default();
-        assert_eq!(couplings.add(0, 0), None);
-        assert_eq!(couplings.add(0, 1), Some(0.0));
-        assert_eq!(couplings.add(3, 0), Some(0.75));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 pub use failure::{Complaint, Error, Kind, Progress, Waited};
 pub use keys::{Destination, KeyError, Keys, Secret};
@@ -53,6 +54,8 @@ pub struct Timeouts {
 #[derive(Clone)]
 pub struct Call {
     pub target: Target,
+    /// Names the request to the provider, the same for each of its attempts, so that both sides can speak of one request.
+    pub request_id: Option<Uuid>,
     pub operation: Operation,
     /// A JSON object as OpenAI's API takes it.
     pub request: Bytes,

@@ -171,6 +171,8 @@ impl Settings {
                 between_chunks: ms(self.llm_between_chunks_ms_max),
                 total: ms(self.llm_call_ms_max),
             },
+            // The rest of the shutdown is for what came of them to be recorded, and for the logs to be given away.
+            stop_for: ms(self.shutdown_ms_max) * 2 / 3,
             running_max: self.request_running_max,
             attempts_max: i64::from(self.request_attempts_max),
             command_bytes_max,

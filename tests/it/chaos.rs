@@ -3,7 +3,9 @@
 //!
 //! The roles are the real binary, the servers real Kafka and Cassandra, started for this test alone. Each round does one
 //! thing to them, at a random moment under load. One processor lives in a network namespace of its own, so that its
-//! links can be cut without its knowing. At the end every command that was ever sent is held against the histories, and
+//! links can be cut without its knowing. Beside the commands, requests to a stand-in for an LLM provider are asked for and
+//! carried out (`requests`). At the end every command that was ever sent is held against the histories, every request
+//! against its own and against the calls that the stand-in counted, and
 //! `agentverse check --cluster --deep` reads every log from its beginning: chain, positions, versions, heads, edges and
 //! view rows against a fold, and the events topics against the logs.
 //!
@@ -13,12 +15,15 @@
 mod faults;
 mod fleet;
 mod net;
+mod requests;
 mod servers;
 
 use crate::crash::load::{Fleet as Streams, Random, Writer};
 use crate::crash::verify;
+use crate::fake::server::Fake;
 use faults::Fault;
 use fleet::Fleet;
+use requests::Asker;
 use servers::Servers;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +31,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Threads that send.
 const WRITERS: usize = 12;
+/// Threads that ask models.
+const ASKERS: usize = 8;
 /// How long a fleet may take to answer again after a fault is over.
 const RECOVERY_MAX: Duration = Duration::from_secs(120);
 /// What must have been refused for the long run to prove anything.
@@ -46,19 +53,30 @@ fn chaos(rounds: u64, ring: bool, fenced_min: u64) -> bool {
     let streams = Streams::new(&mut random);
     let mut writers: Vec<Writer> = (0..WRITERS).map(|_| Writer::new(random.fork())).collect();
     writers[0].found(&streams);
+    // Long enough that calls are under way when something happens to their worker.
+    let fake = Fake::start(&["--latency-ms", "uniform:1-400"]);
+    let mut askers: Vec<Asker> = (0..ASKERS).map(|_| Asker::new(random.fork())).collect();
+    requests::found(fleet.serving(), &fleet.workers(), &fake);
+    let mut load = Load { streams: &streams, writers: &mut writers, askers: &mut askers };
     let began = Instant::now();
     for round in 1..=rounds {
         let fault = Fault::of(round, &mut random, &fleet, ring);
-        one_round(fault, &mut fleet, &mut servers, &streams, &mut writers, &mut random);
-        let sent: usize = writers.iter().map(|writer| writer.ledger.len()).sum();
+        one_round(fault, &mut fleet, &mut servers, &mut load, &mut random);
+        let sent: usize = load.writers.iter().map(|writer| writer.ledger.len()).sum();
+        let asked: usize = load.askers.iter().map(Asker::count).sum();
         let fenced = fleet.fenced();
-        println!("{:6.0?} round {round}: {fault:?}; {sent} commands, {fenced} appends fenced", began.elapsed());
+        println!(
+            "{:6.0?} round {round}: {fault:?}; {sent} commands, {asked} requests, {fenced} appends fenced",
+            began.elapsed()
+        );
     }
     fleet.mend();
     let address = fleet.serving();
     verify::everything(&address, &streams, &mut writers);
     verify::reactions(&address, &streams);
     println!("{:6.0?} every answer is what is recorded", began.elapsed());
+    let found = requests::verify(address, &mut askers, &fake);
+    println!("{:6.0?} every request ended once: {found:?}", began.elapsed());
     let report = fleet.check();
     println!("{:6.0?} the whole was found right: {report}", began.elapsed());
     let fenced = fleet.fenced();
@@ -66,22 +84,27 @@ fn chaos(rounds: u64, ring: bool, fenced_min: u64) -> bool {
     true
 }
 
-/// Drives the fleet while one fault happens and is mended; ends once commands are answered again.
-fn one_round(
-    fault: Fault,
-    fleet: &mut Fleet,
-    servers: &mut Servers,
-    streams: &Streams,
-    writers: &mut [Writer],
-    random: &mut Random,
-) {
-    let (stop, answered) = (AtomicBool::new(false), AtomicBool::new(false));
+/// What the fleet has to do meanwhile.
+struct Load<'a> {
+    streams: &'a Streams,
+    writers: &'a mut [Writer],
+    askers: &'a mut [Asker],
+}
+
+/// Drives the fleet while one fault happens and is mended; ends once commands and requests are answered again.
+fn one_round(fault: Fault, fleet: &mut Fleet, servers: &mut Servers, load: &mut Load<'_>, random: &mut Random) {
+    let [stop, answered, told] = [(); 3].map(|()| AtomicBool::new(false));
     let addresses: Vec<SocketAddr> = fleet.addresses();
+    let workers = fleet.workers();
     std::thread::scope(|scope| {
-        for (place, writer) in writers.iter_mut().enumerate() {
-            let (stop, answered) = (&stop, &answered);
+        for (place, writer) in load.writers.iter_mut().enumerate() {
+            let (stop, answered, streams) = (&stop, &answered, load.streams);
             let address = addresses[place % addresses.len()];
             scope.spawn(move || writer.drive(address, streams, stop, answered));
+        }
+        for asker in load.askers.iter_mut() {
+            let (stop, told, addresses, workers) = (&stop, &told, &addresses, &workers);
+            scope.spawn(move || asker.drive(addresses, workers, stop, told));
         }
         let wait = |answered: &AtomicBool, what: &str| {
             let began = Instant::now();
@@ -94,10 +117,14 @@ fn one_round(
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        wait(&answered, "before");
+        let wait = |moment: &str| {
+            wait(&answered, &format!("to commands {moment}"));
+            wait(&told, &format!("to requests {moment}"));
+        };
+        wait("before");
         std::thread::sleep(Duration::from_millis(random.below(1_000)));
         fault.happen(fleet, servers, random);
-        wait(&answered, "after");
+        wait("after");
         std::thread::sleep(Duration::from_millis(random.below(1_000)));
         stop.store(true, Ordering::Relaxed);
     });
@@ -105,7 +132,7 @@ fn one_round(
 
 #[test]
 fn a_cluster_in_trouble_loses_nothing_and_doubles_nothing() {
-    chaos(number_of("AGENTVERSE_CHAOS_ROUNDS").unwrap_or(4), false, 0);
+    chaos(number_of("AGENTVERSE_CHAOS_ROUNDS").unwrap_or(5), false, 0);
 }
 
 /// The long run, about twenty minutes:

@@ -7,7 +7,9 @@ mod compose;
 mod dashboards;
 mod kustomize;
 mod promql;
+mod roles;
 mod settings;
+mod sizing;
 mod tree;
 mod workloads;
 
@@ -57,9 +59,8 @@ fn the_compose_project_is_sound() {
     let project = one(COMPOSE);
     assert_none(&compose::faults(&project, |path| root().join("deploy/compose").join(path).exists()));
     let own = format!("agentverse:{}", env!("CARGO_PKG_VERSION"));
-    let roles = ["process", "project", "serve", "schemas-apply", "topics-apply"];
-    for role in roles {
-        let service = &project["services"][role];
+    for role in roles::ROLES.iter().chain(&["schemas-apply", "topics-apply"]) {
+        let service = &project["services"][*role];
         assert_eq!(text(service, "/image"), own, "{role}");
         assert!(texts(service, "/command").contains(&"/etc/agentverse/agentverse.conf"), "{role}");
     }
@@ -116,6 +117,20 @@ fn every_manifest_says_what_it_is() {
 }
 
 #[test]
+fn kubernetes_takes_the_names_of_topics_and_manifests() {
+    // Of a topic's name in Kafka, Kubernetes takes no underscore: that one stands in spec.topicName.
+    let is_taken = |name: &str| {
+        let fits = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || "-.".contains(char);
+        let ends = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric());
+        name.len() <= 253 && name.chars().all(fits) && ends(name.chars().next()) && ends(name.chars().next_back())
+    };
+    assert!(!is_taken("a_b") && !is_taken("A") && !is_taken("a.") && is_taken("agentverse.llm-request.v1"));
+    let all = documents("topics").into_iter().filter(|it| it.is("KafkaTopic")).chain(manifests());
+    let bad = all.filter(|it| !is_taken(it.name())).map(|it| format!("{}: {}", it.path, it.name()));
+    assert_none(&bad.collect::<Vec<_>>());
+}
+
+#[test]
 fn kustomizations_name_what_there_is() {
     let files: BTreeSet<_> = files("deploy").into_iter().collect();
     let all: Vec<_> = documents("deploy").into_iter().filter(|it| it.path.ends_with("/kustomization.yaml")).collect();
@@ -127,7 +142,7 @@ fn kustomizations_name_what_there_is() {
 fn what_runs_is_bounded_and_has_no_rights_that_it_does_not_need() {
     let base: Vec<_> = manifests().into_iter().filter(|it| it.path.starts_with("deploy/k8s/base/")).collect();
     let deployments: BTreeSet<_> = base.iter().filter(|it| it.is("Deployment")).map(Document::name).collect();
-    assert_eq!(deployments, BTreeSet::from(["process", "project", "registry", "serve"]));
+    assert_eq!(deployments, roles::ROLES.iter().copied().chain(["registry"]).collect());
     assert_none(&workloads::faults(&base));
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod http;
 mod idempotence;
 mod letters;
 mod lists;
+mod readme;
 pub(crate) mod server;
 mod surfaces;
 pub(crate) mod usage;

@@ -135,6 +135,7 @@ fn a_folder_moves_to_a_cluster_under_load_and_every_answer_stays() {
 
     cluster.start("process");
     cluster.start("project");
+    cluster.start("work");
     let address = cluster.start("serve");
     let client = |tenant: &str| Client { address: address.clone(), tenant: Some(tenant.to_owned()) };
     // An acknowledged command is decided wherever it waited, and shown.
@@ -226,6 +227,7 @@ fn a_move_that_is_killed_again_and_again_ends_as_one_that_was_not() {
 
     cluster.start("process");
     cluster.start("project");
+    cluster.start("work");
     let address = cluster.start("serve");
     let client = Client { address, tenant: Some(LATE.to_owned()) };
     for stream in &streams {

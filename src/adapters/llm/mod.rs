@@ -105,6 +105,10 @@ impl Client {
         let plan = Plan { call, base: base.clone(), now: self.clock.now() };
         let prepared = prepare(&plan).map_err(unsent)?;
         let request = exchange::request(&self.http, &prepared, key, plan.now).map_err(unsent)?;
+        let request = match call.request_id {
+            Some(id) => request.header(exchange::OUR_REQUEST_ID, id.to_string()),
+            None => request,
+        };
         let body = Body::open(request, call.timeouts, limit).await;
         let mut body = body.map_err(|(fault, progress)| blame.error(fault, progress))?;
         let Prepared { framing, mut reader, .. } = prepared;

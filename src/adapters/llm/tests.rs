@@ -40,6 +40,7 @@ pub fn call(protocol: WireProtocol, endpoint: &str, model: &str, request: &str) 
             model: model.into(),
             output_tokens_max: None,
         },
+        request_id: None,
         operation: Operation::ChatCompletion,
         request: request.to_owned().into(),
         stream: false,

@@ -40,7 +40,7 @@ settings! {
     heartbeat_offline_ms: u64 = 120_000, Numbers(1_000, 86_400_000), "ms", "Silence after which it is offline.";
     heartbeat_tracked_max: usize = 5_000_000, Numbers(1_000, 100_000_000), "agents", "Agents whose heartbeats are tracked at once.";
     start_ms_max: u64 = 600_000, Numbers(1_000, 86_400_000), "ms", "Longest that a start may take to catch up with its log, or a role to wait for servers; a command that somebody waits for gives up after 15000 unless this is set.";
-    shutdown_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a shutdown waits for what is in flight; accepted commands are kept in any case.";
+    shutdown_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a shutdown waits for what is in flight, two thirds of it for calls to LLM providers; accepted commands are kept in any case.";
     worker_threads: usize = 0, Numbers(0, 1_024), "threads", "Threads of the runtime; 0 is one per core.";
     log_format: LogFormat = LogFormat::Pretty, OneOf(&["pretty", "json"]), "", "How log lines look.";
     log_filter: String = "info,fjall=warn,lsm_tree=warn,rdkafka=warn,librdkafka=off,scylla=error,scylla::cluster::metadata=off".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";

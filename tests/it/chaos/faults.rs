@@ -14,6 +14,10 @@ pub enum Fault {
     /// wakes with decisions to append.
     ProcessorPaused(usize),
     ProjectorKilled(usize),
+    /// A worker is killed with calls under way, and started again a while later.
+    WorkerKilled(usize),
+    /// A worker sleeps with calls under way, until the group has given its logs away.
+    WorkerPaused(usize),
     BrokerRestarted,
     /// The database, or one node of its ring, is killed and started again.
     DatabaseRestarted(u64),
@@ -26,14 +30,16 @@ impl Fault {
     /// zombies.
     pub fn of(round: u64, random: &mut Random, fleet: &Fleet, ring: bool) -> Self {
         let processor = random.below(fleet.processors.len() as u64) as usize;
+        let worker = random.below(fleet.workers.len() as u64) as usize;
         if round.is_multiple_of(2) {
-            return Self::ProcessorPaused(processor);
+            return if round.is_multiple_of(4) { Self::WorkerPaused(worker) } else { Self::ProcessorPaused(processor) };
         }
-        match (round / 2) % 5 {
-            0 => Self::ProcessorKilled(processor),
+        match (round / 2) % 6 {
+            0 => Self::WorkerKilled(worker),
             1 => Self::BrokerRestarted,
-            2 if fleet.namespace.is_some() => Self::NetworkCut,
-            3 => Self::DatabaseRestarted(if ring { 1 + random.below(3) } else { 0 }),
+            2 => Self::ProcessorKilled(processor),
+            3 if fleet.namespace.is_some() => Self::NetworkCut,
+            4 => Self::DatabaseRestarted(if ring { 1 + random.below(3) } else { 0 }),
             _ => Self::ProjectorKilled(random.below(fleet.projectors.len() as u64) as usize),
         }
     }
@@ -62,6 +68,17 @@ impl Fault {
                 fleet.projectors[place].kill();
                 while_down(3_000);
                 fleet.projectors[place].start(&config);
+            }
+            Self::WorkerKilled(place) => {
+                fleet.workers[place].kill();
+                while_down(3_000);
+                fleet.workers[place].start(&config);
+            }
+            Self::WorkerPaused(place) => {
+                fleet.workers[place].pause();
+                std::thread::sleep(SESSION + Duration::from_secs(2));
+                while_down(3_000);
+                fleet.workers[place].resume();
             }
             Self::BrokerRestarted => {
                 servers.run(&["kill", "kafka"]);

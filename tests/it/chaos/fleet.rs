@@ -28,6 +28,7 @@ pub struct Fleet {
     pub namespace: Option<Namespace>,
     pub processors: Vec<Role>,
     pub projectors: Vec<Role>,
+    pub workers: Vec<Role>,
     servers: Vec<Role>,
 }
 
@@ -49,13 +50,17 @@ impl Fleet {
         std::fs::create_dir_all(&folder).unwrap();
         let config = folder.join("agentverse.conf");
         let replicas = if servers.ring() { 3 } else { 1 };
+        let keys = folder.join("keys.json");
+        std::fs::write(&keys, super::requests::KEYS).unwrap();
         let text = format!(
             "kafka_brokers = {}\nscylla_nodes = {}\nscylla_keyspace = chaos\nscylla_replication = {replicas}\npartitions = 4\n\
              kafka_session_ms_max = {}\nkafka_request_ms_max = 10000\nscylla_request_ms_max = 20000\n\
+             llm_keys_file = {}\nllm_call_ms_max = 3000\nllm_first_byte_ms_max = 2000\nrequest_backoff_first_ms = 10\n\
              shutdown_ms_max = 5000\nlog_filter = info,rdkafka=warn,librdkafka=error,scylla=error\n",
             servers.kafka,
             servers.cql.join(","),
             SESSION.as_millis(),
+            keys.display(),
         );
         std::fs::write(&config, text).unwrap();
         let mut targets = servers.cql.clone();
@@ -65,6 +70,7 @@ impl Fleet {
             config,
             processors: vec![Role::new("process", 1, false), Role::new("process", 2, false)],
             projectors: vec![Role::new("project", 1, false), Role::new("project", 2, false)],
+            workers: vec![Role::new("work", 1, false), Role::new("work", 2, false)],
             servers: vec![Role::new("serve", 1, false), Role::new("serve", 2, false)],
         };
         if fleet.namespace.is_some() {
@@ -84,7 +90,8 @@ impl Fleet {
     }
 
     fn roles(&mut self) -> impl Iterator<Item = &mut Role> {
-        self.processors.iter_mut().chain(&mut self.projectors).chain(&mut self.servers)
+        let owners = self.processors.iter_mut().chain(&mut self.projectors);
+        owners.chain(&mut self.workers).chain(&mut self.servers)
     }
 
     /// Starts what does not run, and waits until all is ready.
@@ -98,13 +105,18 @@ impl Fleet {
         self.servers.iter().map(|role| role.address).collect()
     }
 
+    /// Where workers answer users.
+    pub fn workers(&self) -> Vec<SocketAddr> {
+        self.workers.iter().map(|role| role.address).collect()
+    }
+
     pub fn serving(&self) -> SocketAddr {
         self.servers[0].address
     }
 
     /// Appends of replaced owners that the logs refused, in all processes that ever were.
     pub fn fenced(&mut self) -> u64 {
-        self.processors.iter_mut().map(Role::fenced).sum()
+        self.processors.iter_mut().chain(&mut self.workers).map(Role::fenced).sum()
     }
 
     pub fn config(&self) -> PathBuf {

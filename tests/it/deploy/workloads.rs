@@ -3,8 +3,9 @@
 use super::compose::is_pinned;
 use super::settings::unknown_variables;
 use super::tree::{Document, entries, list, text, texts};
-use agentverse::runtime::settings::Settings;
+use agentverse::runtime::settings::{Loaded, Settings};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What our image is called; its tag is the version of the program.
 const OWN: &str = "agentverse";
@@ -68,8 +69,8 @@ fn selects(document: &Value, pointer: &str, labels: &Value) -> bool {
 }
 
 fn deployment_faults(deployment: &Document) -> Vec<String> {
-    let settings = Settings::default();
     let pod = deployment.value.pointer("/spec/template/spec").cloned().unwrap_or_default();
+    let settings = own_settings(&pod);
     let mut faults = Vec::new();
     let own = list(&pod, "/containers").iter().any(|container| is_own(text(container, "/image")));
     for container in list(&pod, "/containers") {
@@ -95,6 +96,14 @@ fn deployment_faults(deployment: &Document) -> Vec<String> {
         faults.push("is not spread over zones".to_owned());
     }
     faults
+}
+
+/// The settings that the variables of a pod make.
+fn own_settings(pod: &Value) -> Settings {
+    let variables = list(pod, "/containers").iter().flat_map(|container| list(container, "/env"));
+    let variables: BTreeMap<_, _> = variables.map(|it| (text(it, "/name"), text(it, "/value").to_owned())).collect();
+    let value = |name: &str| variables.get(name).filter(|value| !value.is_empty()).cloned();
+    Loaded::load(None, value, &[]).map(|loaded| loaded.settings).unwrap_or_default()
 }
 
 fn is_own(image: &str) -> bool {
@@ -184,6 +193,11 @@ fn each_way_to_break_a_workload_is_named() {
         ("automountServiceAccountToken: false", "automountServiceAccountToken: true", "token"),
         ("enableServiceLinks: false", "enableServiceLinks: true", "variables"),
         ("Seconds: 45", "Seconds: 30", "shutdown_ms_max"),
+        (
+            "env: [{name: AGENTVERSE_KAFKA_PASSWORD}]",
+            "env: [{name: AGENTVERSE_SHUTDOWN_MS_MAX, value: \"90000\"}]",
+            "shutdown_ms_max",
+        ),
         ("kubernetes.io/zone", "kubernetes.io/rack", "zones"),
         (":VERSION", ":0.0.0", "is not the version"),
         (":VERSION", "", "not pinned"),

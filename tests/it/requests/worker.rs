@@ -113,3 +113,24 @@ fn a_provider_that_fails_is_passed_over_and_what_nobody_answers_fails_with_a_rea
     assert_eq!((&found["status"], &found["error"]), (&json!("failed"), &json!("unknown_provider")), "{found}");
     server.stop();
 }
+
+#[test]
+fn a_node_that_is_told_to_stop_ends_the_calls_under_way_and_records_them() {
+    let fake = Fake::start(&["--latency-ms", "2500"]);
+    let folder = Folder::new();
+    // Callers get no time of their own: what is left to their calls is of the shutdown.
+    let settings = ["http_drain_ms_max=100", "shutdown_ms_max=60000"];
+    let server = node(&folder, &settings);
+    let client = server.client();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
+    let id = provider(&client, "fake", &fake.address, &json!({}));
+    let submitted = submit(&client, &[&id], "as a command");
+    eventually("its call is under way", || (stats(&fake)["in_flight"] == 1).then_some(()));
+    server.stop();
+    assert_eq!(stats(&fake)["answers"]["by_status"], json!({"200": 1}), "the call was let end");
+    let server = node(&folder, &settings);
+    let found = ended(&server.client(), &submitted);
+    assert_eq!((&found["status"], &found["lost_attempts"]), (&json!("completed"), &json!(0)), "{found}");
+    assert_eq!(stats(&fake)["requests"], 1, "and is not made again");
+    server.stop();
+}

@@ -90,14 +90,14 @@ fn a_disk_that_is_full_loses_nothing() {
     let Some(servers) = Servers::start() else { return };
     let fleet = Fleet::new(&servers.kafka(), &servers.cql(), "disks");
     fleet.prepare();
-    let mut roles = ["process", "project", "serve"].map(|role| fleet.start(role, &[]));
+    let mut roles = ["process", "project", "work", "serve"].map(|role| fleet.start(role, &[]));
     roles.iter_mut().for_each(Role::await_ready);
     let mut ledger = Ledger::default();
-    ledger.await_applied(&roles[2]);
-    kafka_full(&kafka, &servers, &roles[2], &mut ledger);
-    ledger.await_all(&roles[2]);
-    cassandra_full(&cassandra, &servers, &roles[2], &mut ledger);
-    ledger.await_all(&roles[2]);
+    ledger.await_applied(&roles[3]);
+    kafka_full(&kafka, &servers, &roles[3], &mut ledger);
+    ledger.await_all(&roles[3]);
+    cassandra_full(&cassandra, &servers, &roles[3], &mut ledger);
+    ledger.await_all(&roles[3]);
     assert!(roles.iter_mut().all(Role::is_running), "no role had to be started again");
     println!("{} commands were acknowledged, and all are there", ledger.len());
 }

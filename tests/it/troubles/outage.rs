@@ -54,10 +54,10 @@ pub fn assert_problem(answer: &Answer, status: u16, code: &str, words: &str) {
 }
 
 /// Roles that were started while Kafka and Cassandra were away wait, say for what, and come up.
-fn absent_at_start(servers: &Servers, fleet: &Fleet) -> [Role; 3] {
+fn absent_at_start(servers: &Servers, fleet: &Fleet) -> [Role; 4] {
     servers.tell("stop", "kafka");
     servers.tell("stop", "cassandra");
-    let mut roles = ["process", "project", "serve"].map(|role| fleet.start(role, &[]));
+    let mut roles = ["process", "project", "work", "serve"].map(|role| fleet.start(role, &[]));
     let waits = |role: &Role, address: &str| {
         eventually("a warning names the server", 20, || {
             let said = role.said();
@@ -111,7 +111,7 @@ fn cassandra_away(how: (&str, &str), servers: &Servers, serve: &Role, ledger: &m
 }
 
 /// A command that is too large for its topic, and one for a partition whose processor is away.
-fn full(fleet: &Fleet, [process, project, serve]: [Role; 3], ledger: &mut Ledger) {
+fn full(fleet: &Fleet, [process, project, work, serve]: [Role; 4], ledger: &mut Ledger) {
     let mut large = registration(Uuid::now_v7());
     large["data"]["description"] = "x".repeat(200_000).into();
     let answer = serve.post("/v1/commands", &large);
@@ -132,7 +132,7 @@ fn full(fleet: &Fleet, [process, project, serve]: [Role; 3], ledger: &mut Ledger
     // Another processor takes over: what waited is decided, and callers are let in again.
     let process = clocks_that_differ(fleet, &serve, ledger);
     ledger.await_all(&serve);
-    drop((process, project));
+    drop((process, project, work));
 }
 
 /// One processor's clock goes five seconds before the next one's.
@@ -195,7 +195,7 @@ fn a_fleet_outlives_the_troubles_of_its_servers_and_loses_nothing() {
     fleet.prepare();
     let roles = absent_at_start(&servers, &fleet);
     let mut ledger = Ledger::default();
-    let serve = &roles[2];
+    let serve = &roles[3];
     ledger.await_applied(serve);
     ledger.await_all(serve);
     kafka_away(("stop", "start"), &servers, serve, &mut ledger);

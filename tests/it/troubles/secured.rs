@@ -193,13 +193,13 @@ impl Secured {
 
 /// One command in, decided, and shown.
 fn assert_works(fleet: &Fleet) {
-    let mut roles = ["process", "project", "serve"].map(|role| fleet.start(role, &[]));
+    let mut roles = ["process", "project", "work", "serve"].map(|role| fleet.start(role, &[]));
     roles.iter_mut().for_each(Role::await_ready);
     let subject = Uuid::now_v7();
-    let answer = roles[2].register(subject, "projected");
+    let answer = roles[3].register(subject, "projected");
     assert!(matches!(answer.status, 200 | 202), "{answer:?}");
     eventually("the command is projected", 30, || {
-        (roles[2].get(&format!("/v1/mcp-servers/{subject}")).status == 200).then_some(())
+        (roles[3].get(&format!("/v1/mcp-servers/{subject}")).status == 200).then_some(())
     });
     roles.iter_mut().for_each(Role::terminate);
 }

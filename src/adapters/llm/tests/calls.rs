@@ -9,6 +9,7 @@ use crate::ports::llm::{Answer, Call, Kind, Llm, Operation, Progress, Usage, Who
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use uuid::Uuid;
 
 const BODY: &str = concat!(
     r#"{ "id":"c1","choices":[{"index":0,"message":{"role":"assistant","content":"Hi","odd":1.50},"finish_reason":"stop"}],"#,
@@ -38,6 +39,7 @@ async fn bytes_go_through_as_they_are_both_ways_and_the_limits_come_along() {
     .await;
     let mut call = asking(&stub);
     call.request = r#"{"zeta":1.50, "model" : "mine", "messages":[], "new_thing":{"b":1,"a":2}}"#.into();
+    call.request_id = Some(Uuid::from_u128(7));
 
     let whole = whole(&client(), call).await;
 
@@ -56,6 +58,7 @@ async fn bytes_go_through_as_they_are_both_ways_and_the_limits_come_along() {
     assert!(seen.head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{}", seen.head);
     assert!(seen.head.contains("authorization: bearer sk-first-secret\r\n"));
     assert!(seen.head.contains("content-type: application/json\r\n"));
+    assert!(seen.head.contains("x-agentverse-request-id: 00000000-0000-0000-0000-000000000007\r\n"), "{}", seen.head);
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ impl Shared {
         let begun = Instant::now();
         let call = Call {
             target: model.target.clone(),
+            request_id: Some(work.stream().id),
             operation: match request.operation {
                 Operation::ChatCompletion => llm::Operation::ChatCompletion,
                 Operation::Embeddings => llm::Operation::Embeddings,

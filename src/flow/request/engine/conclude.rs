@@ -13,7 +13,7 @@ use crate::domain::llm_request::{ANSWER_BYTES_MAX, CompleteRequest, EndAttempt, 
 use crate::domain::personal::Personal;
 use crate::domain::wire::WireError;
 use crate::flow::request::stats::Sample;
-use crate::metrics::handles;
+use crate::metrics::{self, handles};
 use crate::ports::llm::{End, Error, Head, Kind, Progress, Waited};
 use bytes::Bytes;
 use std::time::Duration;
@@ -212,6 +212,9 @@ impl Shared {
             Came::NotSent(_) => (&handles().request_calls_unsent, false),
         };
         outcome.increment(1);
+        if let Some((usage, _)) = &called.usage {
+            metrics::call_costed(usage.cost_pico_usd(&of.model.price));
+        }
         if matches!(called.came, Came::Left { .. } | Came::NotSent(_)) {
             return;
         }
