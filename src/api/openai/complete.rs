@@ -47,7 +47,7 @@ async fn carry_out(
         asked.request_id = drawn(services, completions, tenant)?;
         let stream = request_stream(&asked);
         let reply = completions.engine.submit(submit(services, completions, asked, body).await?).await?;
-        return Ok(answer::of(reply, stream.id, is_stream).await?);
+        return Ok(answer::of(reply, stream, is_stream, &completions.answers).await?);
     };
     asked.request_id = of_key(tenant, &key);
     let stream = request_stream(&asked);
@@ -57,7 +57,7 @@ async fn carry_out(
     }
     let submit = submit(services, completions, asked.clone(), body).await?;
     let response = match completions.engine.submit(submit.clone()).await {
-        Ok(reply) => match answer::of(reply, stream.id, is_stream).await {
+        Ok(reply) => match answer::of(reply, stream, is_stream, &completions.answers).await {
             Ok(response) => response,
             Err(rejection) if is_there(&rejection) => replay::wait(services, stream, &asked).await?,
             Err(rejection) => return Err(rejection.into()),

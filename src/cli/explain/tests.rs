@@ -28,6 +28,9 @@ fn candidate(number: u128, score: f64) -> Candidate {
         model_part: Some(0.69),
         cost_part: Some(0.98),
         score,
+        latency_is_measured: number > 1,
+        error_rate: (number == 1).then_some(0.125),
+        ..Candidate::default()
     }
 }
 
