@@ -10,10 +10,10 @@
 
 mod answer;
 mod complete;
-mod feedback;
-mod ids;
 mod fault;
+mod feedback;
 mod form;
+mod ids;
 mod models;
 mod replay;
 #[cfg(test)]

@@ -66,11 +66,8 @@ pub fn rate() -> Operation {
     );
     operation.answers.push((202, described("It is durable, and not decided yet.", reference("Feedback"), None)));
     let actor = json!({ "type": "string", "maxLength": 1024 });
-    operation.own_parameters = vec![header(
-        "ce-actor",
-        actor,
-        "Who rates. Each has one rating of an answer: another one replaces it.",
-    )];
+    operation.own_parameters =
+        vec![header("ce-actor", actor, "Who rates. Each has one rating of an answer: another one replaces it.")];
     let request = json!({
         "type": "object",
         "properties": {

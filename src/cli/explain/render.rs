@@ -165,7 +165,8 @@ fn candidates(page: &mut Page, choice: &Choice) {
     page.title(&format!(
         "Candidates: {count} of {seen} models{best}; price in micro-dollars per 1,000 tokens, median latency; * as measured"
     ));
-    let mut table = output::table(["rank", "provider", "model", "price", "latency", "quality", "errors", "score", "role"]);
+    let mut table =
+        output::table(["rank", "provider", "model", "price", "latency", "quality", "errors", "score", "role"]);
     for candidate in &choice.candidates {
         table.add_row([
             candidate.rank.to_string(),

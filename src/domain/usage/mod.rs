@@ -42,8 +42,7 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    pub const ALL: [Self; 6] =
-        [Self::Tenant, Self::Project, Self::Agent, Self::Coupling, Self::Model, Self::Offer];
+    pub const ALL: [Self; 6] = [Self::Tenant, Self::Project, Self::Agent, Self::Coupling, Self::Model, Self::Offer];
 
     pub fn name(self) -> &'static str {
         match self {

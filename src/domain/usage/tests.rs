@@ -1,10 +1,10 @@
 use super::*;
-use crate::domain::{StreamId, TenantId};
 use crate::domain::llm_request::{
-    AnswerRated, Attempt, AttemptFailed, Event, ExtraCallRecorded, LlmRequest, ModelChoice, RequestCancelled, RequestCompleted,
-    RequestExpired, State, Submission, Usage, usd_of_many,
+    AnswerRated, Attempt, AttemptFailed, Event, ExtraCallRecorded, LlmRequest, ModelChoice, RequestCancelled,
+    RequestCompleted, RequestExpired, State, Submission, Usage, usd_of_many,
 };
 use crate::domain::spec::stream;
+use crate::domain::{StreamId, TenantId};
 use uuid::Uuid;
 
 const DAY: Micros = 24 * 3_600_000_000;

@@ -5,8 +5,8 @@ mod world;
 
 use super::*;
 use crate::domain::llm_request::{
-    AnswerRated, AttemptFailed, AttemptStarted, Event, ExtraCallRecorded, ModelChoice, RequestCancelled, RequestCompleted,
-    RequestExpired, RequestFailed, RequestSubmitted, State, Submission, Usage as Tokens,
+    AnswerRated, AttemptFailed, AttemptStarted, Event, ExtraCallRecorded, ModelChoice, RequestCancelled,
+    RequestCompleted, RequestExpired, RequestFailed, RequestSubmitted, State, Submission, Usage as Tokens,
 };
 use crate::domain::personal::Personal;
 use crate::domain::record::{CHAIN_START, Record};
@@ -163,7 +163,8 @@ fn log(steps: &[Step]) -> (Vec<Recorded>, BTreeMap<Slot, Row>) {
         state.evolve(&any, &record.meta());
         let AnyState::LlmRequest(after) = &*state else { unreachable!() };
         if let Some(counted) = count(&stream, &event, after) {
-            for (window, key) in Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it))) {
+            for (window, key) in Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it)))
+            {
                 let row = expected.entry(key.slot(window, recorded_at)).or_default();
                 row.totals.add(&counted.totals);
                 row.position = position;

@@ -92,7 +92,14 @@ pub struct Breaker {
 
 impl Breaker {
     pub fn new(config: Config) -> Self {
-        Self { config, failures: VecDeque::new(), open_until: None, is_probed: false, round: 0, heard: Heard::default() }
+        Self {
+            config,
+            failures: VecDeque::new(),
+            open_until: None,
+            is_probed: false,
+            round: 0,
+            heard: Heard::default(),
+        }
     }
 
     pub fn state(&self, now: Instant) -> State {

@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// A lease with less life than this begins no call any more.
 const BEGINS: Duration = Duration::from_millis(100);
+/// A call that had so long and is not complete says something of its provider, whoever broke it off.
+const FAIR: Duration = Duration::from_secs(30);
 /// What a provider that says to wait, and not how long, is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Models whose limits are remembered as they were told.
@@ -31,7 +33,7 @@ pub struct Called {
     pub came: Came,
     pub seen: Seen,
     pub latency: Duration,
-    /// It was broken off because its request's deadline passed, before a call may be said to take too long.
+    /// It was broken off because its request's deadline passed, and had less than [`FAIR`] time.
     pub is_cut_short: bool,
     /// What it used, as far as is known, and whether that is estimated.
     pub usage: Option<(Usage, bool)>,
@@ -138,7 +140,7 @@ impl Shared {
         settle(permit, &came, usage.map(|(usage, _)| usage), &model.price);
         self.hear(model, &came, &seen).await;
         let is_out_of_time = matches!(&came, Came::Failed(error) if error.kind == Kind::Timeout(Waited::Total));
-        let is_cut_short = is_out_of_time && deadline < begun + self.config.timeouts.total;
+        let is_cut_short = is_out_of_time && deadline < begun + self.config.timeouts.total.min(FAIR);
         Called { came, seen, latency: begun.elapsed(), is_cut_short, usage }
     }
 

@@ -104,8 +104,7 @@ impl Reporter {
         for stream in &self.found {
             let Some((_, provider)) = world.get::<LlmProvider>(stream) else { continue };
             for model_id in provider.conditions.keys().cloned() {
-                let choice =
-                    ModelChoice { provider_tenant_id: stream.tenant.0, provider_id: stream.id, model_id };
+                let choice = ModelChoice { provider_tenant_id: stream.tenant.0, provider_id: stream.id, model_id };
                 all.entry(choice).or_default();
             }
         }

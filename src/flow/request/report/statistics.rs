@@ -104,7 +104,8 @@ fn statistics(calls: &Totals, ratings: &Totals, measured_to: Micros) -> ModelSta
         latency_ms_p50: calls.latencies.percentile(50).map(whole),
         latency_ms_p95: calls.latencies.percentile(95).map(whole),
         tokens_per_second: share(calls.output_tokens as f64 * 1_000.0, busy_ms),
-        cost_per_1k_tokens_micro_usd: share(calls.cost_pico_usd as f64 / PICO * 1_000.0, tokens).filter(|_| is_cost_known),
+        cost_per_1k_tokens_micro_usd: share(calls.cost_pico_usd as f64 / PICO * 1_000.0, tokens)
+            .filter(|_| is_cost_known),
         ratings: ratings.ratings.max(0),
         rating_mean: ratings.rating_mean().map(round6),
     }
