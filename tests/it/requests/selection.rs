@@ -17,7 +17,7 @@ fn offer(client: &Client, name: &str, fake: &Fake, micro_usd: i64, quality: f64)
 
 /// A coupling of an agent and a server of its own.
 fn coupling(client: &Client, more: &Value) -> String {
-    let agent = client.make("agents", &json!({"name": "Ada"}));
+    let agent = client.make("agents", &json!({"name": "Ada", "category": "research"}));
     let server = json!({"name": "Library", "category": "research", "transport": "stdio", "package": "npm:library"});
     let mut asked = json!({"agent_id": agent, "mcp_server_id": client.make("mcp-servers", &server)});
     for (field, value) in more.as_object().into_iter().flatten() {
@@ -124,14 +124,16 @@ fn feedback_shifts_the_choice_of_the_couplings_that_are_made_afterwards() {
             assert_eq!(answer.status, 200, "{}", answer.text());
             answer.header("agentverse-request-id").clone_into(&mut request);
             // By the answer's own id, or by the request's.
-            let named = if number % 2 == 0 { answer.json()["id"].as_str().unwrap().to_owned() } else { request.clone() };
+            let named =
+                if number % 2 == 0 { answer.json()["id"].as_str().unwrap().to_owned() } else { request.clone() };
             let told = rate(&client, &named, score);
             assert_eq!((told.status, &told.json()["request_id"]), (200, &json!(request)), "{}", told.text());
         }
     }
     let (code, told, error) = server.cli(&["feedback", &request, "0.99"], None);
     assert_eq!((code, &told["request_id"]), (Some(0), &json!(request)), "{error}");
-    for (status, named, score) in [(400, request.as_str(), 1.5), (404, "chatcmpl-of-another", 0.5), (404, &first, 0.5)] {
+    for (status, named, score) in [(400, request.as_str(), 1.5), (404, "chatcmpl-of-another", 0.5), (404, &first, 0.5)]
+    {
         assert_eq!(rate(&client, named, score).status, status, "{named} {score}");
     }
     eventually("the ratings are measured", || {
