@@ -234,7 +234,7 @@ fn score_pair(criterion: &mut Criterion) {
         bench.iter(|| {
             let (skills, _) = score::skills(black_box(&agent.skills), &server.tools);
             let domains = score::domains(&agent.domains, &server.listing.category);
-            let fit = score::model(needs, black_box(&model));
+            let fit = score::model(needs, black_box(model.latency_ms_p50), model.quality);
             let cost = score::cost(needs.cost_per_1k_tokens_micro_usd_max, score::price(&model));
             score::of([skills.value, domains.value, fit.value, cost.value])
         });

@@ -36,6 +36,8 @@ pub enum Endpoint {
     Redrive,
     /// OpenAI's API: chat completions, embeddings.
     Complete(Operation),
+    /// What a user says of an answer.
+    Rate,
     Models,
     Model,
     Alive,
@@ -132,6 +134,7 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/agents/{id}/heartbeat".into(), Endpoint::Heartbeat);
     add(Method::Post, "/v1/chat/completions".into(), Endpoint::Complete(Operation::ChatCompletion));
     add(Method::Post, "/v1/embeddings".into(), Endpoint::Complete(Operation::Embeddings));
+    add(Method::Post, "/v1/feedback".into(), Endpoint::Rate);
     add(Method::Get, "/v1/models".into(), Endpoint::Models);
     // Names of models hold slashes.
     add(Method::Get, "/v1/models/{*model}".into(), Endpoint::Model);
@@ -208,6 +211,7 @@ async fn serve(
         Endpoint::DeadLetter => letters::get(services, loopback, request).await,
         Endpoint::Redrive => letters::redrive(services, loopback, request).await,
         Endpoint::Complete(operation) => Ok(openai::post(services, loopback, operation, request).await),
+        Endpoint::Rate => Ok(openai::rate(services, loopback, request).await),
         Endpoint::Models => Ok(openai::list(services, loopback, request).await),
         Endpoint::Model => Ok(openai::retrieve(services, loopback, request).await),
         Endpoint::Alive => Ok(health::alive()),

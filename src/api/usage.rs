@@ -77,10 +77,10 @@ fn key_of(dimension: Dimension, text: &str) -> Result<Arc<str>, Problem> {
             Ok(id) => Ok(id.to_string().into()),
             Err(_) => Err(invalid(format!("key must be a UUID, the id of the {}", dimension.name()))),
         },
-        Dimension::Project | Dimension::Model if text.is_empty() => {
+        Dimension::Project | Dimension::Model | Dimension::Offer if text.is_empty() => {
             Err(invalid("key is empty; leave it out for all of them"))
         }
-        Dimension::Project | Dimension::Model => Ok(text.into()),
+        Dimension::Project | Dimension::Model | Dimension::Offer => Ok(text.into()),
     }
 }
 
@@ -152,6 +152,9 @@ fn render(ask: &UsageQuery, item: &UsageItem) -> Value {
         "latency_ms_mean": latencies.sum_ms().checked_div(latencies.count()),
         "latency_ms_p50": latencies.percentile(50),
         "latency_ms_p95": latencies.percentile(95),
+        "provider_failures": totals.provider_failures,
+        "ratings": totals.ratings,
+        "rating_mean": totals.rating_mean(),
     })
 }
 

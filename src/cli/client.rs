@@ -79,6 +79,9 @@ impl Problem {
             detail: String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(200).collect(),
             ..Problem::default()
         });
+        if problem.title.is_empty() && problem.detail.is_empty() {
+            problem.detail = complaint(body).unwrap_or_default();
+        }
         if problem.title.is_empty() {
             status.canonical_reason().unwrap_or("error").clone_into(&mut problem.title);
         }
@@ -91,6 +94,12 @@ impl Problem {
     pub fn is_transient(&self) -> bool {
         matches!(self.status, 429 | 502 | 503 | 504)
     }
+}
+
+/// What an error in OpenAI's form says.
+fn complaint(body: &[u8]) -> Option<String> {
+    let error: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(error.get("error")?.get("message")?.as_str()?.to_owned())
 }
 
 impl fmt::Display for Problem {
@@ -266,6 +275,13 @@ mod tests {
     fn an_error_that_is_no_problem_document_keeps_its_status_and_text() {
         let problem = Problem::of(StatusCode::BAD_GATEWAY, None, b"<h1>nginx\x1b[31m</h1>");
         assert_eq!(problem.to_string(), "Bad Gateway: <h1>nginx[31m</h1> (HTTP 502)");
+    }
+
+    #[test]
+    fn an_error_in_openais_form_reads_as_a_sentence_too() {
+        let body = br#"{"error":{"message":"rate completed requests only","type":"x","param":null,"code":"y"}}"#;
+        let problem = Problem::of(StatusCode::CONFLICT, None, body);
+        assert_eq!(problem.to_string(), "Conflict: rate completed requests only (HTTP 409)");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `get`, `list`, `history`, `explain`, `usage`, `dead-letters` and `load` are clients: they speak HTTP to a
+//! `send`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `dead-letters` and `load` are clients: they speak HTTP to a
 //! running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
@@ -14,6 +14,7 @@ pub mod dev;
 pub mod exit;
 mod explain;
 mod fake_provider;
+mod feedback;
 mod get;
 mod history;
 mod kind;
@@ -82,6 +83,9 @@ enum Command {
     /// Show what requests to LLMs came to and cost, window by window
     #[command(after_help = exit::EXIT_CODES)]
     Usage(usage::Args),
+    /// Say how good the answer to a request was
+    #[command(after_help = exit::EXIT_CODES)]
+    Feedback(feedback::Args),
     /// Show the commands that ended without being decided, and send them again
     #[command(after_help = exit::EXIT_CODES)]
     DeadLetters(letters::Args),
@@ -171,6 +175,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::History(args) => history::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Usage(args) => usage::run(args),
+        Command::Feedback(args) => feedback::run(args),
         Command::DeadLetters(args) => letters::run(args),
         Command::Load(args) => load::run(args),
         Command::FakeProvider(args) => fake_provider::run(args),

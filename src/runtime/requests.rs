@@ -4,7 +4,7 @@ mod keys;
 
 use crate::adapters::llm::keys::KeySources;
 use crate::adapters::llm::{self, Client, SetupError};
-use crate::api::openai::Completions;
+use crate::api::openai::{AnswerIds, Completions};
 use crate::domain::Partitions;
 use crate::flow::process::watch::Watcher;
 use crate::flow::request::alerts::Alerted;
@@ -12,6 +12,7 @@ use crate::flow::request::engine::{self, Engine};
 use crate::flow::request::join::{Indexed, Watched};
 use crate::flow::request::limiter::Limiter;
 use crate::flow::request::owners::{Counted, OwnedLimits};
+use crate::flow::request::report::{self, Reporter};
 use crate::flow::request::resolve::Resolver;
 use crate::flow::request::{backoff, breaker, bulkhead, queue};
 use crate::ports::clock::SystemClock;
@@ -48,6 +49,8 @@ pub struct Requests {
     limiter: Limiter,
     index: Arc<dyn Index>,
     partitions: Partitions,
+    answers: Arc<AnswerIds>,
+    reports: report::Parts,
     stop: CancellationToken,
     stop_limiter: CancellationToken,
     tasks: TaskTracker,
@@ -62,7 +65,7 @@ impl Requests {
         let Stores { limits, usage, topics, index, partitions } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let start = fresh_id().as_u64_pair();
-        let spending = Arc::new(Counted { usage, clock: clock.clone() });
+        let spending = Arc::new(Counted { usage: usage.clone(), clock: clock.clone() });
         let limits = Arc::new(OwnedLimits::new(limits, index.clone(), partitions, spending.clone()));
         let limits = Arc::new(Alerted::new(limits, spending, topics.clone()));
         // A version 7 id: the low half is random.
@@ -72,16 +75,20 @@ impl Requests {
         let engine = Engine::new(engine::Parts {
             llm,
             limiter: limiter.clone(),
-            topics,
+            topics: topics.clone(),
             index: index.clone(),
             open: Arc::new(Indexed { index: index.clone(), clock: clock.clone() }),
-            clock,
+            clock: clock.clone(),
             partitions,
             seed: start.0 ^ start.1,
             config: settings.engine(&worker(), command_bytes_max),
         });
         let (stop, stop_limiter) = (CancellationToken::new(), CancellationToken::new());
-        Ok(Self { engine, limiter, index, partitions, stop, stop_limiter, tasks: TaskTracker::new() })
+        let (heard, config) = (engine.clone(), settings.reports());
+        let ear = Arc::new(move || heard.heard());
+        let reports = report::Parts { ear, usage, index: index.clone(), topics, clock, partitions, config };
+        let (answers, tasks) = (Arc::default(), TaskTracker::new());
+        Ok(Self { engine, limiter, index, partitions, answers, reports, stop, stop_limiter, tasks })
     }
 
     /// Who is to be told of the logs of requests.
@@ -92,7 +99,8 @@ impl Requests {
     /// What the HTTP surface works with.
     pub fn completions(&self) -> Completions {
         let resolver = Resolver::new(self.index.clone(), self.partitions, Arc::new(SystemClock));
-        Completions { engine: self.engine.clone(), resolver, partitions: self.partitions }
+        let (engine, answers) = (self.engine.clone(), self.answers.clone());
+        Completions { engine, resolver, partitions: self.partitions, answers }
     }
 
     /// Begins to work.
@@ -100,6 +108,8 @@ impl Requests {
         let (limiter, stop) = (self.limiter.clone(), self.stop_limiter.clone());
         self.tasks.spawn(async move { limiter.run(stop).await });
         let (engine, stop) = (self.engine.clone(), self.stop.clone());
+        let (reporter, stop_reporter) = (Reporter::new(self.reports.clone()), self.stop.clone());
+        self.tasks.spawn(reporter.run(stop_reporter));
         let stop_limiter = self.stop_limiter.clone();
         self.tasks.spawn(async move {
             engine.run(stop).await;
@@ -138,6 +148,15 @@ impl Settings {
             connect_timeout: Duration::from_millis(self.llm_connect_ms_max),
             body_bytes_max: self.llm_answer_bytes_max,
             ..llm::Config::default()
+        }
+    }
+
+    fn reports(&self) -> report::Config {
+        report::Config {
+            statistics_every: Duration::from_secs(self.statistics_interval_s),
+            calls_min: self.statistics_calls_min,
+            down_after: Duration::from_secs(self.rebind_after_s),
+            recheck_after: Duration::from_secs(self.model_down_recheck_s),
         }
     }
 

@@ -5,6 +5,7 @@ mod budget;
 mod fallback;
 mod hostile;
 mod sdk;
+mod selection;
 mod strict;
 mod ways_in;
 mod worker;

@@ -175,7 +175,7 @@ fn size_s(window: Window) -> i32 {
 fn shards(dimension: Dimension) -> u16 {
     match dimension {
         Dimension::Agent | Dimension::Coupling => KEY_SHARDS,
-        Dimension::Tenant | Dimension::Project | Dimension::Model => 1,
+        Dimension::Tenant | Dimension::Project | Dimension::Model | Dimension::Offer => 1,
     }
 }
 
@@ -183,8 +183,18 @@ fn shard_of(series: &Series) -> i32 {
     Uuid::parse_str(&series.key).map_or(0, |id| bucket_of(id, shards(series.dimension)))
 }
 
+/// A row as it is stored, also one from before the fields at the end of its totals were there.
 fn decode(row: &[u8]) -> Result<Row, Error> {
-    postcard::from_bytes(row).map_err(|error| Error::Damaged(error.to_string()))
+    let damaged = |error: postcard::Error| Error::Damaged(error.to_string());
+    match postcard::from_bytes(row) {
+        Err(postcard::Error::DeserializeUnexpectedEnd) => {
+            // Those fields were 0, each a byte; a row that is cut short elsewhere is not made whole by that.
+            let whole = [row, &[0; Totals::FIELDS_ADDED]].concat();
+            let (read, rest) = postcard::take_from_bytes::<Row>(&whole).map_err(damaged)?;
+            if rest.is_empty() { Ok(read) } else { Err(damaged(postcard::Error::DeserializeUnexpectedEnd)) }
+        }
+        read => read.map_err(damaged),
+    }
 }
 
 fn unavailable(error: impl std::error::Error) -> Error {
@@ -307,5 +317,28 @@ impl Usage for ScyllaUsage {
             }
         }
         Ok(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::usage::Latencies;
+
+    #[test]
+    fn rows_of_the_first_form_are_read_and_cut_ones_are_not() {
+        let mut latencies = Latencies::of(1_200);
+        latencies.add(&Latencies::of(7));
+        let totals = Totals { requests_completed: 3, cost_pico_usd: -5, latencies, ..Totals::default() };
+        let row = Row { position: 300, totals };
+        let bytes = postcard::to_stdvec(&row).unwrap();
+        let first_form = &bytes[..bytes.len() - Totals::FIELDS_ADDED];
+        assert_eq!(decode(&bytes).unwrap(), row);
+        assert_eq!(decode(first_form).unwrap(), row);
+        for end in 0..first_form.len() {
+            assert!(decode(&bytes[..end]).is_err(), "{end} bytes");
+        }
+        let rated = Row { totals: Totals { ratings: 2, rating_millionths: -7, ..row.totals }, ..row };
+        assert_eq!(decode(&postcard::to_stdvec(&rated).unwrap()).unwrap(), rated);
     }
 }

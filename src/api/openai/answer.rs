@@ -1,9 +1,10 @@
 //! An answer on its way: in one piece, or in server-sent events as they come.
 
+use super::AnswerIds;
 use super::fault::Fault;
 use crate::api::answer::json;
-use crate::domain::Rejection;
 use crate::domain::llm_request::usd;
+use crate::domain::{Rejection, StreamId};
 use crate::flow::request::engine::{Begun, Ended, How, Piece, Reply};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use futures::stream;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{StatusCode, header};
 use std::convert::Infallible;
+use std::sync::Arc;
 use uuid::Uuid;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("agentverse-request-id");
@@ -25,22 +27,38 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 ///
 /// # Errors
 /// Where its log refused it.
-pub async fn of(mut reply: Reply, request_id: Uuid, is_stream: bool) -> Result<Response, Rejection> {
+pub async fn of(
+    mut reply: Reply,
+    stream: StreamId,
+    is_stream: bool,
+    ids: &Arc<AnswerIds>,
+) -> Result<Response, Rejection> {
     let mut begun = None;
     let response = loop {
         match reply.next().await {
-            Some(Piece::Begun(first)) if is_stream => break streamed(reply, &first),
+            Some(Piece::Begun(first)) if is_stream => {
+                let (ids, mut is_first) = (ids.clone(), true);
+                let see = move |chunk: &[u8]| {
+                    if std::mem::take(&mut is_first) {
+                        ids.remember(stream.tenant, chunk, stream.id);
+                    }
+                };
+                break streamed(reply, &first, see);
+            }
             Some(Piece::Begun(first)) => begun = Some(first),
             Some(Piece::End(ended)) => match ended.how {
                 How::Refused(rejection) => return Err(rejection),
-                _ => break whole(begun.as_deref(), *ended),
+                _ => {
+                    ended.body.iter().for_each(|body| ids.remember(stream.tenant, body, stream.id));
+                    break whole(begun.as_deref(), *ended);
+                }
             },
             // No chunk comes before the beginning, nor with an answer in one piece.
             Some(Piece::Chunk(_)) => {}
             None => break Fault::unavailable("the node is stopping; send the request again").into_response(),
         }
     };
-    Ok(named(response, request_id))
+    Ok(named(response, stream.id))
 }
 
 /// Says which request it was.
@@ -90,13 +108,17 @@ pub fn fault(how: How) -> Fault {
     }
 }
 
-fn streamed(reply: Reply, begun: &Begun) -> Response {
-    let events = stream::unfold(Some(reply), async |reply| {
-        let mut reply = reply?;
+/// `see` is shown every chunk.
+fn streamed(reply: Reply, begun: &Begun, see: impl FnMut(&[u8]) + Send + 'static) -> Response {
+    let events = stream::unfold(Some((reply, see)), async |going| {
+        let (mut reply, mut see) = going?;
         loop {
             return match reply.next().await? {
                 Piece::Begun(_) => continue,
-                Piece::Chunk(chunk) => Some((Ok::<_, Infallible>(event(&chunk)), Some(reply))),
+                Piece::Chunk(chunk) => {
+                    see(&chunk);
+                    Some((Ok::<_, Infallible>(event(&chunk)), Some((reply, see))))
+                }
                 Piece::End(ended) => Some((Ok(last(ended.how)), None)),
             };
         }

@@ -48,7 +48,7 @@ async fn carry_out(
         let stream = request_stream(&asked);
         let submit = submit(services, completions, asked.clone(), body).await?;
         return match completions.engine.submit(submit.clone()).await {
-            Ok(reply) => Ok(answer::of(reply, stream.id, is_stream).await?),
+            Ok(reply) => Ok(answer::of(reply, stream, is_stream, &completions.answers).await?),
             // No log of requests is this node's yet, or all are others': they carry it out.
             Err(NotSubmitted::NotOwned) => {
                 let message = "this node owns no log of requests; send the request again, or to another node";
@@ -66,7 +66,7 @@ async fn carry_out(
     }
     let submit = submit(services, completions, asked.clone(), body).await?;
     let response = match completions.engine.submit(submit.clone()).await {
-        Ok(reply) => match answer::of(reply, stream.id, is_stream).await {
+        Ok(reply) => match answer::of(reply, stream, is_stream, &completions.answers).await {
             Ok(response) => response,
             Err(rejection) if is_there(&rejection) => replay::wait(services, stream, &asked).await?,
             Err(rejection) => return Err(rejection.into()),

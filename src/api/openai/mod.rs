@@ -1,4 +1,5 @@
-//! OpenAI's HTTP API over couplings, agents and models: chat completions, embeddings, the list of models.
+//! OpenAI's HTTP API over couplings, agents and models: chat completions, embeddings, the list of models; and beside it
+//! what users say of answers.
 //!
 //! Unmodified clients of OpenAI work with it: bodies go through untouched but for `model`, answers and chunks come back as
 //! the provider gave them, errors have OpenAI's form. A client that can set no header names its tenant as its API key.
@@ -10,22 +11,29 @@
 mod answer;
 mod complete;
 mod fault;
+mod feedback;
 mod form;
+mod ids;
 mod models;
 mod replay;
 #[cfg(test)]
 mod tests;
 
 pub use complete::post;
+pub use feedback::post as rate;
+pub use ids::AnswerIds;
 pub use models::{list, retrieve};
 
 use crate::domain::Partitions;
 use crate::flow::request::engine::Engine;
 use crate::flow::request::resolve::Resolver;
+use std::sync::Arc;
 
 /// What carries requests out, on a node that does.
 pub struct Completions {
     pub engine: Engine,
     pub resolver: Resolver,
     pub partitions: Partitions,
+    /// Which request an answer's own id stands for.
+    pub answers: Arc<AnswerIds>,
 }

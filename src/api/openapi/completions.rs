@@ -58,6 +58,40 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
     operation
 }
 
+pub fn rate() -> Operation {
+    let mut operation = answering(
+        "rate-answer",
+        "Says how good an answer was; the ratings of a model count as its quality.",
+        described("It is recorded.", reference("Feedback"), None),
+    );
+    operation.answers.push((202, described("It is durable, and not decided yet.", reference("Feedback"), None)));
+    let actor = json!({ "type": "string", "maxLength": 1024 });
+    operation.own_parameters =
+        vec![header("ce-actor", actor, "Who rates. Each has one rating of an answer: another one replaces it.")];
+    let request = json!({
+        "type": "object",
+        "properties": {
+            "request_id": {
+                "type": "string",
+                "description": "The answer's header AgentVerse-Request-Id; or its own id, on the node that gave it.",
+            },
+            "score": { "type": "number", "minimum": 0, "maximum": 1, "description": "0 is useless, 1 is perfect." },
+            "comment": {
+                "type": ["string", "null"],
+                "description": "Kept where the tenant keeps its prompts.",
+            },
+        },
+        "required": ["request_id", "score"],
+        "additionalProperties": false,
+    });
+    let example = json!({ "request_id": "0b9f7c1e-4d55-5b7a-8c55-0f6a3f9e2d11", "score": 0.9 });
+    operation.body = Some(json!({
+        "required": true,
+        "content": { "application/json": { "schema": request, "example": example } },
+    }));
+    operation
+}
+
 pub fn models() -> Operation {
     let listed = json!({ "type": "object", "properties": { "object": { "const": "list" }, "data": { "type": "array", "items": reference("OfferedModel") } }, "required": ["object", "data"] });
     answering("list-models", "The models that the tenant may name.", described("Found.", listed, None))
@@ -87,7 +121,7 @@ fn header(name: &str, schema: Value, description: &str) -> Value {
 }
 
 /// The schemas of these operations.
-pub fn schemas() -> [(&'static str, Value); 2] {
+pub fn schemas() -> [(&'static str, Value); 3] {
     let text = || json!({ "type": "string" });
     let or_null = || json!({ "type": ["string", "null"] });
     let error = json!({
@@ -100,7 +134,17 @@ pub fn schemas() -> [(&'static str, Value); 2] {
         "properties": { "id": text(), "object": { "const": "model" }, "created": { "type": "integer" }, "owned_by": text() },
         "required": ["id", "object", "created", "owned_by"],
     });
+    let feedback = json!({
+        "type": "object",
+        "properties": {
+            "object": { "const": "feedback" },
+            "request_id": { "type": "string", "format": "uuid" },
+            "score": { "type": "number" },
+        },
+        "required": ["object", "request_id", "score"],
+    });
     [
+        ("Feedback", feedback),
         ("OfferedModel", model),
         ("OpenAiError", json!({ "type": "object", "properties": { "error": error }, "required": ["error"] })),
     ]

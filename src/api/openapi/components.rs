@@ -241,6 +241,9 @@ fn usage() -> Value {
             "latency_ms_mean": latency("Of the calls that completed their requests; null where there is none."),
             "latency_ms_p50": latency("Within a sixteenth."),
             "latency_ms_p95": latency("Within a sixteenth."),
+            "provider_failures": count("Calls that failed by the provider's fault, and not by the caller's."),
+            "ratings": { "type": "integer", "description": "Raters of answers who rated in this window for the first time." },
+            "rating_mean": { "type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Of their ratings; null where there is none." },
         },
     })
 }

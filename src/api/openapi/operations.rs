@@ -111,6 +111,7 @@ pub fn operation(route: &Route) -> Value {
         }
         Endpoint::Redrive => redrive(),
         Endpoint::Complete(asked) => completions::complete(asked),
+        Endpoint::Rate => completions::rate(),
         Endpoint::Models => completions::models(),
         Endpoint::Model => completions::model(),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),

@@ -96,7 +96,10 @@ pub struct Candidate {
     pub model_id: String,
     pub micro_usd_per_1k_tokens: Option<f64>,
     pub latency_ms_p50: Option<i64>,
+    pub latency_is_measured: bool,
     pub quality: Option<f64>,
+    pub quality_is_measured: bool,
+    pub error_rate: Option<f64>,
     pub score: f64,
 }
 

@@ -163,22 +163,32 @@ fn candidates(page: &mut Page, choice: &Choice) {
     let listed = choice.candidates.len();
     let best = if listed as i64 == count { String::new() } else { format!(", the best {listed} shown") };
     page.title(&format!(
-        "Candidates: {count} of {seen} models{best}; price in micro-dollars per 1,000 tokens, median latency"
+        "Candidates: {count} of {seen} models{best}; price in micro-dollars per 1,000 tokens, median latency; * as measured"
     ));
-    let mut table = output::table(["rank", "provider", "model", "price", "latency", "quality", "score", "role"]);
+    let mut table =
+        output::table(["rank", "provider", "model", "price", "latency", "quality", "errors", "score", "role"]);
     for candidate in &choice.candidates {
         table.add_row([
             candidate.rank.to_string(),
             candidate.provider.clone(),
             candidate.model_id.clone(),
             candidate.micro_usd_per_1k_tokens.map_or_else(|| "-".into(), |price| price.to_string()),
-            candidate.latency_ms_p50.map_or_else(|| "-".into(), |latency| format!("{latency} ms")),
-            candidate.quality.map_or_else(|| "-".into(), |quality| quality.to_string()),
+            candidate
+                .latency_ms_p50
+                .map_or_else(|| "-".into(), |latency| format!("{latency} ms{}", mark(candidate.latency_is_measured))),
+            candidate
+                .quality
+                .map_or_else(|| "-".into(), |quality| format!("{quality}{}", mark(candidate.quality_is_measured))),
+            number(candidate.error_rate),
             format!("{:.3}", candidate.score),
             candidate.role.clone().unwrap_or_default(),
         ]);
     }
-    page.table(table, &[0, 3, 4, 5, 6, 7]);
+    page.table(table, &[0, 3, 4, 5, 6, 7, 8]);
+}
+
+fn mark(is_measured: bool) -> &'static str {
+    if is_measured { "*" } else { "" }
 }
 
 fn rejected(page: &mut Page, rejected: &[Rejected]) {

@@ -28,6 +28,9 @@ fn candidate(number: u128, score: f64) -> Candidate {
         model_part: Some(0.69),
         cost_part: Some(0.98),
         score,
+        latency_is_measured: number > 1,
+        error_rate: (number == 1).then_some(0.125),
+        ..Candidate::default()
     }
 }
 
@@ -119,8 +122,8 @@ fn candidates_and_rejected_models_are_tables() {
     let shown = shown(&established());
     assert!(shown.contains("Candidates: 2 of 7 models"), "{shown}");
     let rows = [row(&shown, "1 Provider 1"), row(&shown, "2 Provider 2")];
-    assert!(rows[0].ends_with("1562.5 - 0.82 0.900 in use"), "{rows:?}");
-    assert!(rows[1].ends_with("1562.5 2400 ms 0.82 0.400 fallback 1"), "{rows:?}");
+    assert!(rows[0].ends_with("1562.5 - 0.82 0.125 0.900 in use"), "{rows:?}");
+    assert!(rows[1].ends_with("1562.5 2400 ms* 0.82 - 0.400 fallback 1"), "{rows:?}");
     assert_eq!(row(&shown, "5 over_budget"), "5 over_budget the model's known price is above the budget");
     let ids = (3..8).filter(|number| shown.contains(&Uuid::from_u128(*number).to_string()));
     assert_eq!(ids.count(), 3, "three examples of a reason, their ids unbroken\n{shown}");

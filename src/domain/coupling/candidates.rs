@@ -7,9 +7,12 @@
 //! | objective | first key |
 //! |-----------|-----------|
 //! | cost      | lowest known blended price |
-//! | latency   | lowest known median latency |
-//! | quality   | highest known quality |
+//! | latency   | lowest known median latency, measured where it was, else declared |
+//! | quality   | highest known quality: the mean of 5 or more ratings, else declared |
 //! | balanced  | fit: the weighted mean of the model and cost parts, 0.5 when both are unknown |
+//!
+//! A call that fails must be made again, so the reliability (1 − error rate, where it is known) counts in each of them:
+//! price and latency are divided by it, quality and fit are multiplied.
 //!
 //! A model of which the key is unknown comes after those of which it is known. Skills and domains play no part in the
 //! order: they are the same for every model, so a better matching agent never gets a worse model.
@@ -22,7 +25,7 @@ use super::sight::Sight;
 use super::{ModelRef, Objective, score};
 use crate::domain::StreamId;
 use crate::domain::common::Requirements;
-use crate::domain::llm_provider::{self, Model};
+use crate::domain::llm_provider::{self, Figures, Model};
 use std::cmp::Ordering;
 use uuid::Uuid;
 
@@ -74,6 +77,7 @@ pub fn search(sight: &Sight<'_>, wish: Wish<'_>) -> Found {
         capabilities: &wish.request.required_capabilities,
         allowed_providers: sight.project().and_then(|(_, project)| project.allowed_llm_providers.as_deref()),
         away: wish.away,
+        now: sight.now,
     };
     let (parts, skill_matches) = pair_parts(sight);
     let mut ranking = Ranking::new(&parts);
@@ -83,7 +87,7 @@ pub fn search(sight: &Sight<'_>, wish: Wish<'_>) -> Found {
         for model in provider.state.models.iter().filter(wanted) {
             match bar.or_else(|| rules.bar_model(provider, model)) {
                 Some(reason) => ranking.reject(reason, provider, model),
-                None => ranking.accept(&requirements, provider, model),
+                None => ranking.accept(&rules, provider, model),
             }
         }
     }
@@ -174,6 +178,9 @@ struct Entry<'a> {
     provider: &'a Visible<'a>,
     model: &'a Model,
     price: Option<f64>,
+    figures: Figures,
+    /// 1 where it is not known.
+    reliability: f64,
     model_part: Part,
     cost_part: Part,
     fit: f64,
@@ -181,6 +188,10 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    fn known_reliability(&self) -> Option<f64> {
+        self.figures.error_rate.map(|_| self.reliability)
+    }
+
     fn reference(&self) -> ModelRef {
         ModelRef { provider_id: self.provider.stream.id, model_id: self.model.model_id.clone() }
     }
@@ -203,15 +214,19 @@ impl<'a> Ranking<'a> {
         Self { parts, entries: Vec::new(), candidate_count: 0, rejected: Default::default() }
     }
 
-    fn accept(&mut self, requirements: &Requirements, provider: &'a Visible<'a>, model: &'a Model) {
+    fn accept(&mut self, rules: &Rules<'_>, provider: &'a Visible<'a>, model: &'a Model) {
+        let requirements = rules.requirements;
         let price = score::price(model);
-        let model_part = score::model(requirements, model);
+        let figures = provider.state.figures(model, rules.now);
+        let reliability = score::reliability(figures.error_rate);
+        let model_part = score::model(requirements, figures.latency_ms_p50, figures.quality);
         let cost_part = score::cost(requirements.cost_per_1k_tokens_micro_usd_max, price);
-        let fit = score::fit(&model_part, &cost_part);
+        let fit = score::weakened(score::fit(&model_part, &cost_part), reliability);
         let pair = self.parts;
         let score = score::of([pair.skills.value, pair.domains.value, model_part.value, cost_part.value]);
+        let score = score::weakened(score, reliability);
         self.candidate_count += 1;
-        self.entries.push(Entry { provider, model, price, model_part, cost_part, fit, score });
+        self.entries.push(Entry { provider, model, price, figures, reliability, model_part, cost_part, fit, score });
     }
 
     fn reject(&mut self, reason: Unfit, provider: &'a Visible<'a>, model: &'a Model) {
@@ -256,6 +271,7 @@ impl<'a> Ranking<'a> {
             required_capabilities: rules.capabilities.to_vec(),
             parts,
             score: self.best().map(|best| best.score),
+            reliability: self.best().and_then(Entry::known_reliability),
             skill_matches,
             models_seen: (self.candidate_count + rejected) as i64,
             candidate_count: self.candidate_count as i64,
@@ -288,11 +304,15 @@ fn candidate(entry: &Entry<'_>) -> Candidate {
         model: entry.reference(),
         provider_name: entry.provider.state.access.name.clone(),
         micro_usd_per_1k_tokens: entry.price,
-        latency_ms_p50: entry.model.latency_ms_p50,
-        quality: entry.model.quality,
+        latency_ms_p50: entry.figures.latency_ms_p50,
+        quality: entry.figures.quality,
         model_part: entry.model_part.value,
         cost_part: entry.cost_part.value,
         score: entry.score,
+        latency_is_measured: entry.figures.latency_is_measured,
+        quality_is_measured: entry.figures.quality_is_measured,
+        error_rate: entry.figures.error_rate,
+        calls: entry.figures.calls,
     }
 }
 
@@ -309,15 +329,17 @@ fn seen(sight: &Sight<'_>, provider: Option<&Visible<'_>>) -> SeenVersions {
 }
 
 fn order(objective: Objective, a: &Entry<'_>, b: &Entry<'_>) -> Ordering {
-    let latency = |entry: &Entry<'_>| entry.model.latency_ms_p50.map(|it| it as f64);
+    let price = |entry: &Entry<'_>| entry.price.map(|it| it / entry.reliability);
+    let latency = |entry: &Entry<'_>| entry.figures.latency_ms_p50.map(|it| it as f64 / entry.reliability);
+    let quality = |entry: &Entry<'_>| entry.figures.quality.map(|it| -it * entry.reliability);
     let by_objective = match objective {
-        Objective::Cost => known_first(a.price, b.price),
+        Objective::Cost => known_first(price(a), price(b)),
         Objective::Latency => known_first(latency(a), latency(b)),
-        Objective::Quality => known_first(a.model.quality.map(|it| -it), b.model.quality.map(|it| -it)),
+        Objective::Quality => known_first(quality(a), quality(b)),
         Objective::Balanced => Ordering::Equal,
     };
     let by_fit = by_objective.then_with(|| b.fit.total_cmp(&a.fit));
-    by_fit.then_with(|| known_first(a.price, b.price)).then_with(|| a.id().cmp(&b.id()))
+    by_fit.then_with(|| known_first(price(a), price(b))).then_with(|| a.id().cmp(&b.id()))
 }
 
 /// Lowest first, the unknown last.

@@ -84,7 +84,7 @@ pub fn submission(state: &State, command: &RequestCompletion, context: &Context<
     if !(1..=DEADLINE_MS_MAX).contains(&deadline_ms) {
         return Err(Rejection::invalid("deadline_ms", format!("must be from 1 to {DEADLINE_MS_MAX}")));
     }
-    let sight = Sight::of(context.world, tenant, state.request.agent_id, state.request.mcp_server_id);
+    let sight = Sight::of(context, state.request.agent_id, state.request.mcp_server_id);
     if let Some(bar) = sight.bars().into_iter().next() {
         return Err(bar.into());
     }

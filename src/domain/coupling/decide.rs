@@ -49,7 +49,7 @@ fn live<'a>(state: &'a State, to: &str) -> Result<&'a Binding, Rejection> {
 }
 
 fn sight<'a>(request: &Request, context: &'a Context<'_>) -> Sight<'a> {
-    Sight::of(context.world, context.envelope.tenant(), request.agent_id, request.mcp_server_id)
+    Sight::of(context, request.agent_id, request.mcp_server_id)
 }
 
 impl Request {

@@ -117,6 +117,7 @@ fn scoring(assessment: &Assessment) -> Value {
         "formula": score::FORMULA,
         "calculation": calculation(assessment, &parts, used),
         "parts": rows.collect::<Vec<_>>(),
+        "reliability": assessment.reliability,
         "skill_matches": assessment.skill_matches,
     })
 }
@@ -128,7 +129,14 @@ fn calculation(assessment: &Assessment, parts: &[&Part; 4], used: [f64; 4]) -> S
     let terms =
         counted.filter_map(|(((name, ..), part), used)| Some(format!("{} x {} ({name})", round6(used), part.value?)));
     let sum = terms.collect::<Vec<_>>().join(" + ");
-    if sum.is_empty() { format!("no part is known, which counts as {score}") } else { format!("{sum} = {score}") }
+    match (sum.is_empty(), assessment.reliability.filter(|it| *it < 1.0)) {
+        (true, None) => format!("no part is known, which counts as {score}"),
+        (false, None) => format!("{sum} = {score}"),
+        (true, Some(reliability)) => {
+            format!("no part is known, which counts as {}; x {reliability} (reliability) = {score}", score::ALL_UNKNOWN)
+        }
+        (false, Some(reliability)) => format!("({sum}) x {reliability} (reliability) = {score}"),
+    }
 }
 
 fn choice(assessment: &Assessment, binding: Option<&Binding>) -> Value {
@@ -141,7 +149,11 @@ fn choice(assessment: &Assessment, binding: Option<&Binding>) -> Value {
             "model_id": it.model.model_id,
             "micro_usd_per_1k_tokens": it.micro_usd_per_1k_tokens,
             "latency_ms_p50": it.latency_ms_p50,
+            "latency_is_measured": it.latency_is_measured,
             "quality": it.quality,
+            "quality_is_measured": it.quality_is_measured,
+            "error_rate": it.error_rate,
+            "calls": it.calls,
             "model_part": it.model_part,
             "cost_part": it.cost_part,
             "score": it.score,
@@ -189,10 +201,16 @@ impl Objective {
     /// For people.
     fn ranking(self) -> &'static str {
         match self {
-            Self::Cost => "lowest known price first, then best fit",
-            Self::Latency => "lowest known latency first, then best fit, then lowest price",
-            Self::Quality => "highest known quality first, then best fit, then lowest price",
-            Self::Balanced => "best fit first (the weighted mean of the model and cost parts), then lowest price",
+            Self::Cost => "lowest known price first (divided by the reliability), then best fit",
+            Self::Latency => {
+                "lowest known latency first (divided by the reliability), then best fit, then lowest price"
+            }
+            Self::Quality => {
+                "highest known quality first (times the reliability), then best fit, then lowest price"
+            }
+            Self::Balanced => {
+                "best fit first (the weighted mean of the model and cost parts, times the reliability), then lowest price"
+            }
         }
     }
 }

@@ -15,8 +15,9 @@
 //! the event; a refusal is an event too, the stream's history, and can be explained; the model in use is never also
 //! among the fallbacks; a coupling is active exactly when it holds nothing.
 //!
-//! A *pinned* coupling uses the model that a command named and no other: when that one is retired or its provider is
-//! down, the coupling is suspended (hold `provider`) and not moved. `RebindCoupling` with a model pins it; with neither
+//! A *pinned* coupling uses the model that a command named and no other: when that one is retired, or it or its provider
+//! is down, the coupling is suspended (hold `provider`) and not moved. One that was moved is not moved back when the model
+//! that it left works again: its next choice may be that one. `RebindCoupling` with a model pins it; with neither
 //! a model nor `away_from_*` it releases the pin and chooses by the objective.
 //!
 //! The rooms: [`score`] is the formula, `candidates` the choice of a model, `rules` what a model must meet, `sight` what

@@ -115,7 +115,8 @@ fn recheck_tenant(state: &State, streams: &Streams, world: &World) -> Option<Ans
 enum Standing {
     Usable,
     ProviderDown(&'static str),
-    ModelGone,
+    /// Retired, or down.
+    ModelGone(&'static str),
 }
 
 fn standing(state: &State, streams: &Streams, world: &World) -> Option<Standing> {
@@ -124,10 +125,12 @@ fn standing(state: &State, streams: &Streams, world: &World) -> Option<Standing>
         Some(provider) if provider.status == llm_provider::Status::Registered => {
             if provider.health == Health::Offline {
                 Standing::ProviderDown("its LLM provider is offline")
-            } else if provider.models.iter().any(|model| model.model_id == used.model_id) {
-                Standing::Usable
+            } else if !provider.models.iter().any(|model| model.model_id == used.model_id) {
+                Standing::ModelGone("its model was retired")
+            } else if provider.is_down(&used.model_id) {
+                Standing::ModelGone("its model is down")
             } else {
-                Standing::ModelGone
+                Standing::Usable
             }
         }
         _ => Standing::ProviderDown("its LLM provider was deregistered"),
@@ -143,7 +146,7 @@ fn recheck_model(state: &State, streams: &Streams, world: &World) -> Option<Answ
     let (away_from_model, reason) = match standing(state, streams, world)? {
         Standing::Usable => return None,
         Standing::ProviderDown(reason) => (None, reason),
-        Standing::ModelGone => (Some(used.model_id.clone()), "its model was retired"),
+        Standing::ModelGone(reason) => (Some(used.model_id.clone()), reason),
     };
     let rebind = RebindCoupling {
         model: None,
@@ -166,7 +169,7 @@ fn lifted(hold: Hold, state: &State, streams: &Streams, world: &World) -> Option
         },
         Hold::Provider => match standing(state, streams, world)? {
             Standing::Usable => resume("recheck_model"),
-            Standing::ProviderDown(_) | Standing::ModelGone => None,
+            Standing::ProviderDown(_) | Standing::ModelGone(_) => None,
         },
     }
 }

@@ -142,6 +142,13 @@ pub struct Candidate {
     pub cost_part: Option<f64>,
     /// The whole score that the coupling has with this model, 0..1.
     pub score: f64,
+    /// Whether the latency was measured, or is as declared.
+    pub latency_is_measured: bool,
+    /// Whether the quality is what users rated, or is as declared.
+    pub quality_is_measured: bool,
+    /// 0..1, of the calls below; absent where too few calls tell, or too long ago.
+    pub error_rate: Option<f64>,
+    pub calls: i64,
 }
 
 /// The rule that a model breaks: the first one, in this order.
@@ -152,6 +159,8 @@ pub enum Unfit {
     ProviderDeregistered,
     ProviderNotAllowed,
     ProviderOffline,
+    ModelDown,
+    Unreliable,
     CapabilityMissing,
     ModalityMissing,
     ContextUnknown,
@@ -191,6 +200,8 @@ pub struct Assessment {
     pub parts: Parts,
     /// Of the best candidate, 0..1; absent when there is none.
     pub score: Option<f64>,
+    /// Of the best candidate: what its parts are multiplied by, 1 − error rate; absent where that is not known.
+    pub reliability: Option<f64>,
     /// At most [`SKILL_MATCHES_MAX`], best first.
     pub skill_matches: Vec<SkillMatch>,
     pub models_seen: i64,

@@ -2,13 +2,15 @@
 //!
 //! A fact that breaks a requirement rejects the model. What is *not known* rejects it where the coupling could not work
 //! without it (a capability, a modality other than text, the context window), and is let pass where the score can say
-//! so (price, latency, quality).
+//! so (price, latency, quality). Latency and quality are what was measured, where anything was; see `Figures`.
 
 use super::candidates::{Away, Visible};
 use super::records::Unfit;
 use super::{Capability, score};
+use crate::domain::Micros;
+use crate::domain::checks::because;
 use crate::domain::common::{Health, Modality, Requirements};
-use crate::domain::llm_provider::{Model, Status};
+use crate::domain::llm_provider::{ERROR_RATE_MAX, Model, Status};
 use uuid::Uuid;
 
 /// The rules of one choice.
@@ -19,6 +21,8 @@ pub struct Rules<'a> {
     /// The project's list; `None` allows all.
     pub allowed_providers: Option<&'a [Uuid]>,
     pub away: Option<Away<'a>>,
+    /// When the decision is recorded: what was measured too long ago does not count.
+    pub now: Micros,
 }
 
 impl Rules<'_> {
@@ -44,6 +48,13 @@ impl Rules<'_> {
         if self.away.is_some_and(|away| away.names(provider.stream.id, model)) {
             return Some(Unfit::MovedAway);
         }
+        if provider.state.is_down(&model.model_id) {
+            return Some(Unfit::ModelDown);
+        }
+        let figures = provider.state.figures(model, self.now);
+        if figures.error_rate.is_some_and(|rate| rate > ERROR_RATE_MAX) {
+            return Some(Unfit::Unreliable);
+        }
         if !self.capabilities.iter().all(|capability| can(model, *capability)) {
             return Some(Unfit::CapabilityMissing);
         }
@@ -58,20 +69,30 @@ impl Rules<'_> {
         if exceeds(score::price(model), needs.cost_per_1k_tokens_micro_usd_max.map(|most| most as f64)) {
             return Some(Unfit::OverBudget);
         }
-        if exceeds(model.latency_ms_p50, needs.latency_ms_max) {
+        if exceeds(figures.latency_ms_p50, needs.latency_ms_max) {
             return Some(Unfit::TooSlow);
         }
-        exceeds(needs.quality_min, model.quality).then_some(Unfit::QualityTooLow)
+        exceeds(needs.quality_min, figures.quality).then_some(Unfit::QualityTooLow)
     }
 
     /// The facts behind a rejection, in words.
     pub fn detail(&self, reason: Unfit, provider: &Visible<'_>, model: &Model) -> String {
         let needs = self.requirements;
+        let figures = provider.state.figures(model, self.now);
         match reason {
             Unfit::MovedAway => "the coupling is moving away from it".into(),
             Unfit::ProviderDeregistered => "the provider is deregistered".into(),
             Unfit::ProviderNotAllowed => "the provider is not on the project's list".into(),
             Unfit::ProviderOffline => format!("{} is offline", provider.state.access.name),
+            Unfit::ModelDown => {
+                let reason = provider.state.conditions.get(&model.model_id).map(|it| it.reason.as_str());
+                because("calls to it have failed for a while", reason.unwrap_or_default())
+            }
+            Unfit::Unreliable => format!(
+                "{} of its last {} calls failed, at most {ERROR_RATE_MAX} may",
+                score::round6(figures.error_rate.unwrap_or_default()),
+                figures.calls
+            ),
             Unfit::CapabilityMissing => {
                 let missing = self.capabilities.iter().filter(|capability| !can(model, **capability));
                 format!("not known to have: {}", missing.map(|it| it.name()).collect::<Vec<_>>().join(", "))
@@ -95,13 +116,15 @@ impl Rules<'_> {
                 needs.cost_per_1k_tokens_micro_usd_max.unwrap_or_default()
             ),
             Unfit::TooSlow => format!(
-                "{} ms median, at most {} wanted",
-                model.latency_ms_p50.unwrap_or_default(),
+                "{} ms median{}, at most {} wanted",
+                figures.latency_ms_p50.unwrap_or_default(),
+                if figures.latency_is_measured { " measured" } else { "" },
                 needs.latency_ms_max.unwrap_or_default()
             ),
             Unfit::QualityTooLow => format!(
-                "quality {}, at least {} wanted",
-                model.quality.unwrap_or_default(),
+                "quality {}{}, at least {} wanted",
+                figures.quality.unwrap_or_default(),
+                if figures.quality_is_measured { " as rated" } else { "" },
                 needs.quality_min.unwrap_or_default()
             ),
         }
@@ -132,11 +155,13 @@ fn takes(model: &Model, modality: Modality) -> bool {
 
 impl Unfit {
     /// In the order in which the rules are tried.
-    pub const ALL: [Unfit; 11] = [
+    pub const ALL: [Unfit; 13] = [
         Self::MovedAway,
         Self::ProviderDeregistered,
         Self::ProviderNotAllowed,
         Self::ProviderOffline,
+        Self::ModelDown,
+        Self::Unreliable,
         Self::CapabilityMissing,
         Self::ModalityMissing,
         Self::ContextUnknown,
@@ -152,6 +177,8 @@ impl Unfit {
             Self::ProviderDeregistered => "provider_deregistered",
             Self::ProviderNotAllowed => "provider_not_allowed",
             Self::ProviderOffline => "provider_offline",
+            Self::ModelDown => "model_down",
+            Self::Unreliable => "unreliable",
             Self::CapabilityMissing => "capability_missing",
             Self::ModalityMissing => "modality_missing",
             Self::ContextUnknown => "context_unknown",
@@ -169,6 +196,8 @@ impl Unfit {
             Self::ProviderDeregistered => "the provider is no longer registered",
             Self::ProviderNotAllowed => "the agent's project does not allow the provider",
             Self::ProviderOffline => "the provider is offline",
+            Self::ModelDown => "calls to the model have failed for a while",
+            Self::Unreliable => "too many of the model's last calls failed",
             Self::CapabilityMissing => "the model is not known to have a required capability",
             Self::ModalityMissing => "the model is not known to take a required kind of input",
             Self::ContextUnknown => "a context size is required and the model's is not known",

@@ -1,7 +1,8 @@
 //! The compatibility score of an agent, an MCP server and a model: this text is its specification.
 //!
 //! ```text
-//! score = Σ weight × part / Σ weight        over the parts that are known; 0.5 when none is
+//! score = reliability × Σ weight × part / Σ weight        over the parts that are known; 0.5 for their mean when none is
+//! reliability = 1 − error rate of the model's last calls; 1 when it is not known
 //! ```
 //!
 //! | part    | weight | value, 0..1 | unknown when |
@@ -13,6 +14,11 @@
 //!
 //! So one skill that matches in full gives 0.75, two 0.9375, three 0.984375; and a model exactly at its limit of latency,
 //! quality or price gives 0.5, which is "just acceptable" (one beyond the limit is not scored but rejected, see `rules`).
+//!
+//! Speed and quality are those that calls and users' ratings show, where they show any, else as declared. The reliability
+//! is known from 20 calls on; it multiplies the whole, so a model of which nothing is known is not put behind one that is
+//! known to work, and no other part can make up for calls that come to nothing. An error rate above 0.5 is not scored but
+//! rejected.
 //!
 //! *Words* are runs of letters and digits, lower-cased, a plural ending dropped, stop words left out. The *price* is
 //! blended 3 input : 1 output, `(3 × input + output) / 4`, in micro-dollars per 1,000 tokens; it is known when both are.
@@ -43,7 +49,8 @@ pub const ALL_UNKNOWN: f64 = 0.5;
 
 /// The words of the formula, for people.
 pub const FORMULA: &str = "score = sum of weight x part / sum of weights, over the parts that are known; 0.5 when none \
-    is. A skills part with a match in it is left out where it would lower the score.";
+    is; times the reliability of the model, 1 - error rate, where that is known. A skills part with a match in it is left \
+    out where it would lower the score.";
 
 /// To 6 decimals.
 pub fn round6(value: f64) -> f64 {
@@ -143,13 +150,13 @@ fn overlap(domain: &str, category: &str, category_words: &[String]) -> f64 {
 }
 
 /// The model part: how far the model stays within the required latency and above the required quality.
-pub fn model(requirements: &Requirements, model: &Model) -> Part {
+pub fn model(requirements: &Requirements, latency_ms_p50: Option<i64>, quality: Option<f64>) -> Part {
     if requirements.latency_ms_max.is_none() && requirements.quality_min.is_none() {
         return Part::unknown(WEIGHT_MODEL, Unknown::NothingRequired);
     }
     let speed =
-        requirements.latency_ms_max.zip(model.latency_ms_p50).map(|(most, is)| headroom(is as f64, most as f64));
-    let quality = requirements.quality_min.zip(model.quality).map(|(least, is)| surplus(is, least));
+        requirements.latency_ms_max.zip(latency_ms_p50).map(|(most, is)| headroom(is as f64, most as f64));
+    let quality = requirements.quality_min.zip(quality).map(|(least, is)| surplus(is, least));
     match (speed, quality) {
         (Some(speed), Some(quality)) => Part::known(WEIGHT_MODEL, f64::midpoint(speed, quality)),
         (Some(one), None) | (None, Some(one)) => Part::known(WEIGHT_MODEL, one),
@@ -190,6 +197,16 @@ fn surplus(value: f64, least: f64) -> f64 {
     } else {
         0.5 * value / least
     }
+}
+
+/// What a model's error rate leaves of its score: 0..1, 1 where it is not known.
+pub fn reliability(error_rate: Option<f64>) -> f64 {
+    round6(1.0 - error_rate.unwrap_or_default())
+}
+
+/// A score, or a fit, of a model of this reliability.
+pub fn weakened(score: f64, reliability: f64) -> f64 {
+    round6(score * reliability)
 }
 
 /// The parts with nothing known of the model yet.

@@ -9,7 +9,7 @@ use crate::domain::agent::{self, Agent, Lifecycle};
 use crate::domain::llm_provider::LlmProvider;
 use crate::domain::mcp_server::{self, McpServer};
 use crate::domain::tenant::{self, COUPLING_THRESHOLD_DEFAULT, Tenant};
-use crate::domain::{Aggregate, Lookup, StreamId, TenantId, World};
+use crate::domain::{Aggregate, Context, Lookup, Micros, StreamId, TenantId, World};
 use std::collections::HashSet;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub struct Sight<'a> {
     /// With the tenant that it was found in.
     pub server: Option<(TenantId, u64, &'a mcp_server::State)>,
     pub providers: Vec<Visible<'a>>,
+    /// When the decision is recorded.
+    pub now: Micros,
     agent_id: Uuid,
     server_id: Uuid,
 }
@@ -42,7 +44,8 @@ pub fn lookups(tenant: TenantId, agent_id: Uuid, server_id: Uuid) -> Vec<Lookup>
 }
 
 impl<'a> Sight<'a> {
-    pub fn of(world: &'a World, tenant: TenantId, agent_id: Uuid, server_id: Uuid) -> Self {
+    pub fn of(context: &'a Context<'_>, agent_id: Uuid, server_id: Uuid) -> Self {
+        let (world, tenant) = (context.world, context.envelope.tenant());
         let server_in = |home: TenantId| {
             let (version, state) = world.get::<McpServer>(&StreamId::new(home, Aggregate::McpServer, server_id))?;
             (state.status != mcp_server::Status::Absent).then_some((home, version, state))
@@ -58,6 +61,7 @@ impl<'a> Sight<'a> {
                 .filter(|(stream, ..)| stream.tenant == tenant || !own.contains(&stream.id))
                 .map(|(stream, version, state)| Visible { stream, version, state })
                 .collect(),
+            now: context.now,
             agent_id,
             server_id,
         }

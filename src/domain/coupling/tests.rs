@@ -2,6 +2,7 @@ mod choice;
 mod completion;
 mod fixtures;
 mod golden;
+mod measured;
 mod moves;
 mod races;
 mod request;

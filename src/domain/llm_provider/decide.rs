@@ -21,7 +21,10 @@ fn asks_the_tenant(command: &Command) -> bool {
         | Command::PutModels(_)
         | Command::RetireModels(_)
         | Command::SetLlmProviderLimits(_) => true,
-        Command::ReportLlmProviderHealth(_) | Command::DeregisterLlmProvider(_) => false,
+        Command::ReportLlmProviderHealth(_)
+        | Command::DeregisterLlmProvider(_)
+        | Command::ReportModelStatistics(_)
+        | Command::ReportModelHealth(_) => false,
     }
 }
 
@@ -37,6 +40,8 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         Command::SetLlmProviderLimits(command) => set_limits(state, command),
         Command::ReportLlmProviderHealth(command) => report_health(state, command),
         Command::DeregisterLlmProvider(command) => deregister(state, command),
+        Command::ReportModelStatistics(command) => measured::report_statistics(state, command),
+        Command::ReportModelHealth(command) => measured::report_model_health(state, command),
     }
 }
 
@@ -129,7 +134,7 @@ fn retire_models(state: &State, command: &RetireModels) -> Result<Decision<Event
     let model_ids: BTreeSet<&str> = command.model_ids.iter().map(String::as_str).collect();
     let unknown: Vec<&str> = model_ids.iter().copied().filter(|id| find_model(state, id).is_none()).collect();
     if !unknown.is_empty() {
-        return Err(model_unknown(&unknown));
+        return Err(model_unknown(&unknown, "none was retired, leave out what is not there"));
     }
     let retired = model_ids.into_iter().map(|model_id| {
         Event::ModelRetired(ModelRetired { model_id: model_id.into(), reason: command.reason.clone() })
@@ -137,14 +142,14 @@ fn retire_models(state: &State, command: &RetireModels) -> Result<Decision<Event
     Ok(Decision::events(retired.collect()))
 }
 
-fn model_unknown(unknown: &[&str]) -> Rejection {
+pub fn model_unknown(unknown: &[&str], what_to_do: &str) -> Rejection {
     let named: Vec<String> = unknown.iter().take(IDS_NAMED_MAX).map(|id| shortened(id)).collect();
     let more = match unknown.len() - named.len() {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     let named = named.join(", ");
-    let message = format!("this provider has no model {named}{more}; none was retired, leave out what is not there");
+    let message = format!("this provider has no model {named}{more}; {what_to_do}");
     Rejection::new("model_unknown", message).with("model_ids", format!("{named}{more}"))
 }
 
@@ -190,7 +195,7 @@ fn deregister(state: &State, command: &DeregisterLlmProvider) -> Result<Decision
     Ok(Decision::event(Event::LlmProviderDeregistered(LlmProviderDeregistered { reason: command.reason.clone() })))
 }
 
-fn check_registered(state: &State, to: &str) -> Result<(), Rejection> {
+pub fn check_registered(state: &State, to: &str) -> Result<(), Rejection> {
     match state.status {
         Status::Absent => Err(Rejection::not_found("LLM provider")),
         Status::Registered => Ok(()),
@@ -206,7 +211,7 @@ fn limits_of(state: &State) -> LlmProviderLimitsSet {
     LlmProviderLimitsSet { requests_per_minute: state.requests_per_minute, tokens_per_minute: state.tokens_per_minute }
 }
 
-fn find_model<'a>(state: &'a State, model_id: &str) -> Option<&'a Model> {
+pub fn find_model<'a>(state: &'a State, model_id: &str) -> Option<&'a Model> {
     let index = state.models.binary_search_by(|model| model.model_id.as_str().cmp(model_id)).ok()?;
     state.models.get(index)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-pub fn evolve(state: &mut State, event: &Event) {
+pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
     match event {
         Event::LlmProviderRegistered(event) => {
             state.status = Status::Registered;
@@ -22,6 +22,9 @@ pub fn evolve(state: &mut State, event: &Event) {
             if let Ok(index) = state.models.binary_search_by(|model| model.model_id.cmp(&event.model_id)) {
                 state.models.remove(index);
             }
+            // One that is offered anew under its name is another.
+            state.measured.remove(&event.model_id);
+            state.conditions.remove(&event.model_id);
         }
         Event::LlmProviderLimitsSet(event) => {
             state.requests_per_minute = event.requests_per_minute;
@@ -34,6 +37,14 @@ pub fn evolve(state: &mut State, event: &Event) {
         Event::LlmProviderDeregistered(event) => {
             state.status = Status::Deregistered;
             state.reason.clone_from(&event.reason);
+        }
+        Event::ModelStatisticsChanged(event) => {
+            state.measured.insert(event.model_id.clone(), event.after.clone());
+        }
+        Event::ModelHealthChanged(event) => {
+            let ModelHealthChanged { model_id, after, reason, .. } = event;
+            let condition = ModelCondition { health: *after, since: meta.recorded_at, reason: reason.clone() };
+            state.conditions.insert(model_id.clone(), condition);
         }
     }
 }

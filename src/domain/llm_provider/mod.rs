@@ -4,26 +4,37 @@
 //! a model is `added`, then `changed` any number of times, then `retired`, and may be added again; health moves beside
 //! it (`unknown`, `active`, `degraded`, `offline`).
 //!
+//! A model has two sets of figures: what its provider declares, and what calls show ([`ModelStatistics`]); they are kept
+//! apart, and a choice goes by the second where it is there. A model can be *down* while its provider is not: couplings
+//! that use it move to the next, and are not moved back when it is up again; those that had no other come back to it.
+//!
 //! Invariants: a key is named by its environment variable and never held; an unknown price is absent, not zero
 //! (unknown is not free); prices are exact: micro-dollars per million tokens.
 
 mod check;
 mod decide;
 mod evolve;
+mod measured;
 mod react;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use measured::*;
+
 use super::common::{Health, Modality};
 use crate::domain::{
-    Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, StreamId, World,
+    Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Micros, Reaction, Rejection, StreamId,
+    World,
 };
 use crate::records;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Most models of one provider.
 pub const MODELS_MAX: usize = 10_000;
+/// Stands for the time until which a provider with a model that is down is open.
+pub const OPEN_WITHOUT_END: Micros = 0;
 /// Longest `model_id`, in bytes.
 pub const MODEL_ID_BYTES_MAX: usize = 256;
 
@@ -32,13 +43,13 @@ pub struct LlmProvider;
 
 records! { pub enum Command in "llm_provider" {
     RegisterLlmProvider, ReviseLlmProvider, PutModels, RetireModels, SetLlmProviderLimits, ReportLlmProviderHealth,
-    DeregisterLlmProvider,
+    DeregisterLlmProvider, ReportModelStatistics, ReportModelHealth,
 } }
 
 records! {
 pub enum Event in "llm_provider" {
     LlmProviderRegistered, LlmProviderRevised, ModelsAdded, ModelChanged, ModelRetired, LlmProviderLimitsSet,
-    LlmProviderHealthChanged, LlmProviderDeregistered,
+    LlmProviderHealthChanged, LlmProviderDeregistered, ModelStatisticsChanged, ModelHealthChanged,
 } }
 
 /// The protocol that the provider's endpoint speaks.
@@ -245,6 +256,10 @@ pub struct State {
     pub tokens_per_minute: Option<i64>,
     /// Of the last transition of health, or of the deregistration.
     pub reason: String,
+    /// What calls show, by `model_id`; of models that are there.
+    pub measured: BTreeMap<String, ModelStatistics>,
+    /// Of models that are there and were ever down.
+    pub conditions: BTreeMap<String, ModelCondition>,
 }
 
 impl Decider for LlmProvider {
@@ -261,8 +276,8 @@ impl Decider for LlmProvider {
         decide::decide(state, command, context)
     }
 
-    fn evolve(state: &mut State, event: &Event, _meta: &EventMeta) {
-        evolve::evolve(state, event);
+    fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
+        evolve::evolve(state, event, meta);
     }
 
     fn is_terminal(state: &State) -> bool {
@@ -275,6 +290,14 @@ impl Decider for LlmProvider {
 
     fn depends_on(state: &State, stream: &StreamId) -> Vec<StreamId> {
         react::depends_on(state, stream)
+    }
+
+    /// A provider with a model that is down is open without an end: it hangs on the anchor of the first hour there is, so
+    /// that whoever can say that the model is up again finds it, also after a restart of everything.
+    fn open_until(state: &State) -> Option<Micros> {
+        let is_down = |condition: &ModelCondition| condition.health == ModelHealth::Down;
+        let is_open = state.status == Status::Registered && state.conditions.values().any(is_down);
+        is_open.then_some(OPEN_WITHOUT_END)
     }
 
     fn react(event: &Event, state: &State, meta: &EventMeta, world: &World) -> Vec<Reaction> {

@@ -13,12 +13,14 @@ pub fn react(event: &Event, _state: &State, meta: &EventMeta, _world: &World) ->
         Event::LlmProviderHealthChanged(event) if event.after == Health::Offline => {
             vec![rebind("rebind_from_provider", meta, None, because("the LLM provider went offline", &event.reason))]
         }
-        Event::LlmProviderHealthChanged(event) if event.before == Health::Offline => vec![Reaction::FanOut {
-            name: "resume_with_provider",
-            from: meta.stream,
-            to: Aggregate::Coupling,
-            command: coupling::Command::ResumeCoupling(ResumeCoupling { hold: Hold::Provider }).into(),
-        }],
+        Event::LlmProviderHealthChanged(event) if event.before == Health::Offline => {
+            vec![resume("resume_with_provider", meta)]
+        }
+        Event::ModelHealthChanged(ModelHealthChanged { model_id, after: ModelHealth::Down, reason, .. }) => {
+            let reason = because(&format!("the model {model_id} is down"), reason);
+            vec![rebind("rebind_from_model", meta, Some(model_id.clone()), reason)]
+        }
+        Event::ModelHealthChanged(_) => vec![resume("resume_with_model", meta)],
         Event::LlmProviderDeregistered(event) => {
             vec![rebind(
                 "rebind_from_provider",
@@ -32,7 +34,19 @@ pub fn react(event: &Event, _state: &State, meta: &EventMeta, _world: &World) ->
         | Event::ModelsAdded(_)
         | Event::ModelChanged(_)
         | Event::LlmProviderLimitsSet(_)
-        | Event::LlmProviderHealthChanged(_) => Vec::new(),
+        | Event::LlmProviderHealthChanged(_)
+        | Event::ModelStatisticsChanged(_) => Vec::new(),
+    }
+}
+
+/// Each coupling that waits for a usable model looks again. Those that were moved away stay where they are: what works is
+/// left alone, and a model that comes and goes does not take its couplings along each time.
+fn resume(name: &'static str, meta: &EventMeta) -> Reaction {
+    Reaction::FanOut {
+        name,
+        from: meta.stream,
+        to: Aggregate::Coupling,
+        command: coupling::Command::ResumeCoupling(ResumeCoupling { hold: Hold::Provider }).into(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 mod commands;
+mod measured;
 mod models;
 mod reactions;
 
@@ -132,6 +133,8 @@ fn one_of_each() -> Vec<Command> {
         limit(Some(60), None),
         report(Health::Active),
         deregister(),
+        measured::report(measured::statistics()),
+        measured::report_health("a", ModelHealth::Down),
     ]
 }
 
@@ -157,13 +160,15 @@ fn the_view_shows_the_provider_and_its_filters_find_it() {
                     "input_micro_usd_per_million": 3_000_000, "output_micro_usd_per_million": 15_000_000,
                     "cached_input_micro_usd_per_million": 300_000, "input_modalities": ["text", "image"],
                     "output_modalities": ["text"], "tool_calling": true, "structured_output": false,
-                    "latency_ms_p50": 1_200, "quality": 0.85,
+                    "latency_ms_p50": 1_200, "quality": 0.85, "measured": null, "model_health": "up",
+                    "model_health_reason": "",
                 },
                 {
                     "model_id": "b", "name": "", "context_tokens": null, "output_tokens_max": null,
                     "input_micro_usd_per_million": null, "output_micro_usd_per_million": null,
                     "cached_input_micro_usd_per_million": null, "input_modalities": [], "output_modalities": [],
-                    "tool_calling": null, "structured_output": null, "latency_ms_p50": null, "quality": null,
+                    "tool_calling": null, "structured_output": null, "latency_ms_p50": null, "quality": null, "measured": null, "model_health": "up",
+                    "model_health_reason": "",
                 },
             ],
         })
@@ -237,6 +242,8 @@ fn commands_keep_their_bytes() {
             limit(Some(60), Some(100_000)),
             report(Health::Degraded),
             deregister(),
+            measured::report(measured::statistics()),
+            measured::report_health("a", ModelHealth::Down),
         ],
     );
 }
@@ -255,6 +262,8 @@ fn events_keep_their_bytes() {
             limited(Some(60), Some(100_000)),
             health(Health::Active, Health::Offline),
             deregistered(),
+            measured::changed(Some(measured::statistics()), measured::slower()),
+            measured::went("a", ModelHealth::Up, ModelHealth::Down),
         ],
     );
 }

@@ -21,12 +21,22 @@ pub fn view(state: &State) -> Map<String, Value> {
     view.insert("endpoint".into(), json!(access.endpoint));
     view.insert("api_key_env".into(), json!(access.api_key_env));
     view.insert("health".into(), json!(state.health.name()));
-    view.insert("models".into(), json!(state.models));
+    view.insert("models".into(), state.models.iter().map(|it| model(state, it)).collect());
     view.insert("model_count".into(), json!(state.models.len()));
     view.insert("requests_per_minute".into(), json!(state.requests_per_minute));
     view.insert("tokens_per_minute".into(), json!(state.tokens_per_minute));
     view.insert("reason".into(), json!(state.reason));
     view
+}
+
+/// A model as it is declared, with what calls show of it beside that.
+fn model(state: &State, model: &Model) -> Value {
+    let mut shown = json!(model);
+    let condition = state.conditions.get(&model.model_id);
+    shown["measured"] = json!(state.measured.get(&model.model_id));
+    shown["model_health"] = json!(condition.map(|it| it.health).unwrap_or_default());
+    shown["model_health_reason"] = json!(condition.map(|it| it.reason.as_str()).unwrap_or_default());
+    shown
 }
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {

@@ -25,6 +25,7 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         Command::FailRequest(command) => fail(state, command, now),
         Command::ExpireRequest(_) => expire(state, now),
         Command::CancelRequest(command) => cancel(state, command),
+        Command::RateAnswer(command) => rating::rate(state, command, context.envelope.actor.as_deref()),
     }
 }
 

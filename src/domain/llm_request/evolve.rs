@@ -60,6 +60,7 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
             end(state, Status::Cancelled);
             state.reason.clone_from(&event.reason);
         }
+        Event::AnswerRated(event) => rating::put(state, event),
         Event::ExtraCallRecorded(event) => {
             conclude(state, event.attempt, AttemptEnd::Extra, event.error.as_deref().unwrap_or_default());
             state.extra_calls += 1;
@@ -68,10 +69,12 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
     }
 }
 
-/// Ended, and every call is accounted for: only then can no command change anything.
+/// Ended without an answer, and every call is accounted for: only then can no command change anything. An answer can be
+/// rated at any time.
 pub fn is_terminal(state: &State) -> bool {
     let is_open = |attempt: &Attempt| matches!(attempt.end, AttemptEnd::Open | AttemptEnd::Lost);
-    state.status != Status::Absent && !state.is_running() && !state.attempts.iter().any(is_open)
+    let is_over = matches!(state.status, Status::Failed | Status::Expired | Status::Cancelled);
+    is_over && !state.attempts.iter().any(is_open)
 }
 
 fn end(state: &mut State, status: Status) {

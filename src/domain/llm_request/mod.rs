@@ -7,6 +7,7 @@
 //!                              started --EndAttempt--> started --StartAttempt--> started   (the next attempt)
 //!                              submitted | started --FailRequest | ExpireRequest | CancelRequest-->
 //!                                                                        failed | expired | cancelled (ended)
+//!                              completed --RateAnswer--> completed        (by each rater one rating, the last)
 //! ```
 //!
 //! Invariants: attempts are numbered 1, 2, 3 …, and at most one of them is open within its lease; a request ends once,
@@ -33,6 +34,7 @@ mod check;
 mod decide;
 mod evolve;
 pub mod payload;
+mod rating;
 mod records;
 mod submit;
 #[cfg(test)]
@@ -40,6 +42,7 @@ mod tests;
 mod usage;
 mod view;
 
+pub use rating::{MILLION, RATERS_MAX, Rating};
 pub use records::*;
 pub use submit::prompt_not_stored;
 pub use usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage, usd, usd_of_many};
@@ -69,11 +72,12 @@ pub struct LlmRequest;
 
 records! { pub enum Command in "llm_request" {
     SubmitRequest, StartAttempt, EndAttempt, CompleteRequest, FailRequest, ExpireRequest, CancelRequest,
+    RateAnswer,
 } }
 
 records! { pub enum Event in "llm_request" {
     RequestSubmitted, AttemptStarted, AttemptFailed, RequestCompleted, RequestFailed, RequestExpired, RequestCancelled,
-    ExtraCallRecorded,
+    ExtraCallRecorded, AnswerRated,
 } }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,6 +151,8 @@ pub struct State {
     pub error: String,
     /// What a failure or a cancellation said.
     pub reason: String,
+    /// One of each rater, in the order in which they first rated.
+    pub ratings: Vec<Rating>,
 }
 
 /// What is known of an answer without having it.

@@ -239,6 +239,18 @@ pub struct CancelRequest {
     pub reason: String,
 }
 
+/// Says how good the answer was. A rater (the command's actor, or nobody in particular) has one rating: the last one
+/// replaces those before.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateAnswer {
+    /// 0 (useless) to 1 (perfect); counted in millionths.
+    pub score: f64,
+    /// In the rater's words. Kept where the request's storage is full.
+    #[serde(default)]
+    pub comment: Personal,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestSubmitted {
     pub request: Submission,
@@ -331,4 +343,18 @@ pub struct ExtraCallRecorded {
     pub cost_pico_usd: Option<i64>,
     pub latency_ms: Option<i64>,
     pub provider_request_id: Option<String>,
+}
+
+/// What a rater thinks of the answer now, and what it thought before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerRated {
+    /// Who answered.
+    pub model: ModelChoice,
+    /// The command's actor; absent where it named none.
+    pub rater: Option<String>,
+    /// The rating that this one replaces.
+    pub before_millionths: Option<i64>,
+    pub after_millionths: i64,
+    /// Absent unless the request's storage is full.
+    pub comment: Personal,
 }

@@ -13,6 +13,7 @@ mod attempts;
 mod ends;
 mod money;
 mod property;
+mod rating;
 mod shown;
 mod submission;
 
@@ -259,9 +260,10 @@ macro_rules! into_sets {
     };
 }
 into_sets! {
-    Command: SubmitRequest StartAttempt EndAttempt CompleteRequest FailRequest ExpireRequest CancelRequest;
+    Command: SubmitRequest StartAttempt EndAttempt CompleteRequest FailRequest ExpireRequest CancelRequest
+        RateAnswer;
     Event: RequestSubmitted AttemptStarted AttemptFailed RequestCompleted RequestFailed RequestExpired RequestCancelled
-        ExtraCallRecorded;
+        ExtraCallRecorded AnswerRated;
 }
 
 /// One of each command with a value in every field, each of which changes something where it is allowed.
@@ -295,6 +297,7 @@ fn commands() -> Vec<Command> {
         fail().into(),
         ExpireRequest {}.into(),
         cancel().into(),
+        RateAnswer { score: 0.75, comment: "to the point".into() }.into(),
     ]
 }
 
@@ -327,6 +330,14 @@ fn events() -> Vec<Event> {
         expired(2, Some(2)),
         cancelled(2, Some(2)),
         extra(1, Some("timeout")),
+        AnswerRated {
+            model: large(),
+            rater: Some("ada".into()),
+            before_millionths: Some(250_000),
+            after_millionths: 750_000,
+            comment: "to the point".into(),
+        }
+        .into(),
     ]
 }
 

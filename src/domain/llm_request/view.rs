@@ -50,6 +50,8 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("usage_estimated", json!(answer.is_some_and(|it| it.is_usage_estimated))),
         ("cost_usd", json!(usd(state.totals.cost_pico_usd))),
         ("calls_of_unknown_cost", json!(state.totals.calls_of_unknown_cost)),
+        ("ratings", json!(state.ratings.len())),
+        ("rating", json!(rating::mean(&state.ratings))),
         ("error", json!(state.error)),
         ("reason", json!(state.reason)),
     ];

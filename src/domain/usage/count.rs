@@ -1,15 +1,44 @@
 //! What one event counts for, and for whom.
 
-use super::{Dimension, Latencies, Totals};
-use crate::domain::StreamId;
+use super::{Dimension, Latencies, Series, Slot, Totals, Window};
 use crate::domain::llm_request::{Event, ModelChoice, State};
+use crate::domain::{Micros, StreamId, TenantId};
 use std::sync::Arc;
 
 /// The part of one event in every total that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counted {
     pub totals: Totals,
-    pub keys: Vec<(Dimension, Arc<str>)>,
+    pub keys: Vec<Key>,
+}
+
+/// For whom something counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub tenant: TenantId,
+    pub dimension: Dimension,
+    pub key: Arc<str>,
+}
+
+impl Key {
+    /// Where it counts at a moment, in windows of one size.
+    pub fn slot(&self, window: Window, at: Micros) -> Slot {
+        let Self { tenant, dimension, key } = self;
+        let series = Series { tenant: *tenant, dimension: *dimension, key: key.clone(), window };
+        Slot { series, start: window.start_of(at) }
+    }
+}
+
+/// The key of a model, in [`Dimension::Model`] and [`Dimension::Offer`].
+pub fn model_key(model: &ModelChoice) -> Arc<str> {
+    format!("{}/{}", model.provider_id, model.model_id).into()
+}
+
+/// Whether a failed attempt with this code says that its provider did not do what it should. What the caller asked, and
+/// how long it was ready to wait, is not the provider's fault: nobody can talk a model that others use down.
+fn is_providers_fault(error: &str) -> bool {
+    let codes = ["connect", "overloaded", "server", "garbage", "cut", "quota", "auth", "not_found"];
+    codes.contains(&error) || error.starts_with("timeout_")
 }
 
 /// Whether an event of this name counts for anything: spares the others their payload.
@@ -25,7 +54,8 @@ pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted>
         Event::RequestSubmitted(_) | Event::AttemptStarted(_) => return None,
         Event::AttemptFailed(it) => {
             let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, it.sent || it.usage.is_some());
-            (Totals { attempts_failed: 1, ..call }, attempted(it.attempt))
+            let provider_failures = u64::from(is_providers_fault(&it.error));
+            (Totals { attempts_failed: 1, provider_failures, ..call }, attempted(it.attempt))
         }
         Event::RequestCompleted(it) => {
             let call = Totals::of_call(Some(&it.usage), it.cost_pico_usd, true);
@@ -36,6 +66,11 @@ pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted>
             let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, true);
             (Totals { extra_calls: 1, ..call }, Some(&it.model))
         }
+        Event::AnswerRated(it) => {
+            let ratings = i64::from(it.before_millionths.is_none());
+            let rating_millionths = it.after_millionths.saturating_sub(it.before_millionths.unwrap_or(0));
+            (Totals { ratings, rating_millionths, ..Totals::default() }, Some(&it.model))
+        }
         Event::RequestFailed(_) => (Totals { requests_failed: 1, ..Totals::default() }, state.model()),
         Event::RequestExpired(_) => (Totals { requests_expired: 1, ..Totals::default() }, state.model()),
         Event::RequestCancelled(_) => (Totals { requests_cancelled: 1, ..Totals::default() }, state.model()),
@@ -43,15 +78,17 @@ pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted>
     Some(Counted { totals, keys: keys(stream, state, model) })
 }
 
-fn keys(stream: &StreamId, state: &State, model: Option<&ModelChoice>) -> Vec<(Dimension, Arc<str>)> {
+fn keys(stream: &StreamId, state: &State, model: Option<&ModelChoice>) -> Vec<Key> {
     let request = &state.request;
     let id = |id: uuid::Uuid| Arc::from(id.to_string());
+    let offered_by = model.map_or(stream.tenant, |model| TenantId(model.provider_tenant_id));
     let keys = [
-        (Dimension::Tenant, Some(id(stream.tenant.0))),
-        (Dimension::Project, request.project.as_deref().map(Arc::from)),
-        (Dimension::Agent, request.agent_id.map(id)),
-        (Dimension::Coupling, request.coupling_id.map(id)),
-        (Dimension::Model, model.map(|it| Arc::from(format!("{}/{}", it.provider_id, it.model_id)))),
+        (stream.tenant, Dimension::Tenant, Some(id(stream.tenant.0))),
+        (stream.tenant, Dimension::Project, request.project.as_deref().map(Arc::from)),
+        (stream.tenant, Dimension::Agent, request.agent_id.map(id)),
+        (stream.tenant, Dimension::Coupling, request.coupling_id.map(id)),
+        (stream.tenant, Dimension::Model, model.map(model_key)),
+        (offered_by, Dimension::Offer, model.map(model_key)),
     ];
-    keys.into_iter().filter_map(|(dimension, key)| Some((dimension, key?))).collect()
+    keys.into_iter().filter_map(|(tenant, dimension, key)| Some(Key { tenant, dimension, key: key? })).collect()
 }

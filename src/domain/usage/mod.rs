@@ -1,8 +1,8 @@
 //! Usage: what requests to LLMs came to and cost, counted by whom and when.
 //!
 //! The facts are the events of the request logs: each that ended a request or reported a call counts once for its tenant
-//! and, where it has them, its project, agent, coupling and model, in one window of each size. The window is that of the
-//! event's `recorded_at`, so a replay counts as the first time.
+//! and, where it has them, its project, agent, coupling and model, in one window of each size; and for the model once more
+//! under its provider's tenant, whoever asked. Ratings of answers count beside the calls. The window is that of the event's `recorded_at`, so a replay counts as the first time.
 //!
 //! What a request was for (project, agent, coupling) is what it was submitted with, and an attempt's model is the one
 //! that it was started with: neither ever changes, so any state of the request from the event on tells it.
@@ -15,7 +15,7 @@ mod tests;
 mod totals;
 mod window;
 
-pub use count::{Counted, count, is_counted};
+pub use count::{Counted, Key, count, is_counted, model_key};
 pub use latencies::Latencies;
 pub use retention::Retention;
 pub use totals::Totals;
@@ -37,10 +37,12 @@ pub enum Dimension {
     Coupling,
     /// `provider id/model id`. A tenant's own provider and a shared one of the same id count together.
     Model,
+    /// The same key, kept under the *provider's* tenant (nil for the shared catalogue): how a model does for everybody.
+    Offer,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 5] = [Self::Tenant, Self::Project, Self::Agent, Self::Coupling, Self::Model];
+    pub const ALL: [Self; 6] = [Self::Tenant, Self::Project, Self::Agent, Self::Coupling, Self::Model, Self::Offer];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -49,6 +51,7 @@ impl Dimension {
             Self::Agent => "agent",
             Self::Coupling => "coupling",
             Self::Model => "model",
+            Self::Offer => "offer",
         }
     }
 }

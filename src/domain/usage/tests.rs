@@ -1,10 +1,10 @@
 use super::*;
-use crate::domain::StreamId;
 use crate::domain::llm_request::{
-    Attempt, AttemptFailed, Event, ExtraCallRecorded, LlmRequest, ModelChoice, RequestCancelled, RequestCompleted,
-    RequestExpired, State, Submission, Usage, usd_of_many,
+    AnswerRated, Attempt, AttemptFailed, Event, ExtraCallRecorded, LlmRequest, ModelChoice, RequestCancelled,
+    RequestCompleted, RequestExpired, State, Submission, Usage, usd_of_many,
 };
 use crate::domain::spec::stream;
+use crate::domain::{StreamId, TenantId};
 use uuid::Uuid;
 
 const DAY: Micros = 24 * 3_600_000_000;
@@ -76,21 +76,22 @@ fn counted(event: &Event, state: &State) -> Counted {
 fn an_event_counts_for_everybody_whom_the_request_was_for() {
     let it: StreamId = stream::<LlmRequest>();
     let keys = counted(&completed(Some(7)), &state()).keys;
-    let found: Vec<(Dimension, &str)> = keys.iter().map(|(dimension, key)| (*dimension, &**key)).collect();
+    let found: Vec<(TenantId, Dimension, &str)> = keys.iter().map(|it| (it.tenant, it.dimension, &*it.key)).collect();
     let (tenant, agent, coupling) =
         (it.tenant.to_string(), Uuid::from_u128(1).to_string(), Uuid::from_u128(2).to_string());
     let model = format!("{}/small", Uuid::from_u128(5));
     let expected = [
-        (Dimension::Tenant, tenant.as_str()),
-        (Dimension::Project, "atlas"),
-        (Dimension::Agent, agent.as_str()),
-        (Dimension::Coupling, coupling.as_str()),
-        (Dimension::Model, model.as_str()),
+        (it.tenant, Dimension::Tenant, tenant.as_str()),
+        (it.tenant, Dimension::Project, "atlas"),
+        (it.tenant, Dimension::Agent, agent.as_str()),
+        (it.tenant, Dimension::Coupling, coupling.as_str()),
+        (it.tenant, Dimension::Model, model.as_str()),
+        (TenantId::SHARED, Dimension::Offer, model.as_str()),
     ];
     assert_eq!(found, expected);
     let direct = State { request: Submission::default(), ..state() };
-    let few: Vec<_> = counted(&completed(None), &direct).keys.iter().map(|(dimension, _)| *dimension).collect();
-    assert_eq!(few, [Dimension::Tenant, Dimension::Model]);
+    let few: Vec<_> = counted(&completed(None), &direct).keys.iter().map(|it| it.dimension).collect();
+    assert_eq!(few, [Dimension::Tenant, Dimension::Model, Dimension::Offer]);
 }
 
 #[test]
@@ -131,13 +132,44 @@ fn what_each_event_counts_as_is_one_thing() {
     });
     let counted_extra = counted(&extra, &state());
     assert_eq!(counted_extra.totals, Totals { extra_calls: 1, calls_of_unknown_cost: 1, ..Totals::default() });
-    assert!(counted_extra.keys.iter().any(|(_, key)| key.ends_with("/large")), "the model of the call");
+    assert!(counted_extra.keys.iter().any(|it| it.key.ends_with("/large")), "the model of the call");
+}
+
+#[test]
+fn only_what_a_provider_fails_by_itself_counts_against_it() {
+    let of = |error: &str| {
+        let Event::AttemptFailed(event) = failed(true, None) else { unreachable!() };
+        let event = Event::AttemptFailed(AttemptFailed { error: error.into(), ..event });
+        counted(&event, &state()).totals.provider_failures
+    };
+    for code in ["connect", "timeout_first_byte", "timeout_total", "overloaded", "server", "cut", "auth", "not_found"] {
+        assert_eq!(of(code), 1, "{code}");
+    }
+    for code in ["bad_request", "context_length", "content_filter", "rate_limited", "caller_gone", "out_of_time"] {
+        assert_eq!(of(code), 0, "{code}");
+    }
+}
+
+fn rated(before_millionths: Option<i64>, after_millionths: i64) -> Event {
+    let comment = crate::domain::personal::Personal::Absent;
+    Event::AnswerRated(AnswerRated { model: model("small"), rater: None, before_millionths, after_millionths, comment })
+}
+
+#[test]
+fn a_rating_counts_once_and_its_change_counts_the_difference() {
+    let mut sum = counted(&rated(None, 250_000), &state()).totals;
+    assert_eq!((sum.ratings, sum.rating_mean(), sum.requests_completed), (1, Some(0.25), 0));
+    sum.add(&counted(&rated(Some(250_000), 1_000_000), &state()).totals);
+    sum.add(&counted(&rated(None, 500_000), &state()).totals);
+    assert_eq!((sum.ratings, sum.rating_millionths, sum.rating_mean()), (2, 1_500_000, Some(0.75)));
+    let later = counted(&rated(Some(1_000_000), 0), &state()).totals;
+    assert_eq!((later.ratings, later.rating_mean()), (0, None), "nobody new rated in that window");
 }
 
 #[test]
 fn an_end_without_an_attempt_counts_for_the_first_choice() {
     let expired = Event::RequestExpired(RequestExpired { attempts: 0, open_attempt: None });
-    let key = |state: &State| counted(&expired, state).keys.last().unwrap().1.to_string();
+    let key = |state: &State| counted(&expired, state).keys.last().unwrap().key.to_string();
     assert!(key(&state()).ends_with("/small"));
     assert!(key(&State { attempts: Vec::new(), ..state() }).ends_with("/large"));
 }

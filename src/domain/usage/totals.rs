@@ -4,7 +4,7 @@
 //! one window. The cost is 128 bits of pico-dollars: at $400,000 a call, more calls than there are atoms to count them.
 
 use super::Latencies;
-use crate::domain::llm_request::Usage;
+use crate::domain::llm_request::{MILLION, Usage};
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,9 +31,18 @@ pub struct Totals {
     pub calls_of_unknown_cost: u64,
     /// Of the calls that completed their requests.
     pub latencies: Latencies,
+    /// Calls that failed by the provider's fault; those that fail by the caller's say nothing of a model.
+    pub provider_failures: u64,
+    /// Raters of answers. A rating counts in the window in which it was given; one that replaces another adds nobody.
+    pub ratings: i64,
+    /// Sum of what was given, in millionths, less what was taken back: below 0 where that was given in an earlier window.
+    pub rating_millionths: i64,
 }
 
 impl Totals {
+    /// Fields at the end that rows of the first form lack: failures by the provider's fault, and ratings.
+    pub const FIELDS_ADDED: usize = 3;
+
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in [
             (&mut self.requests_completed, other.requests_completed),
@@ -48,11 +57,21 @@ impl Totals {
             (&mut self.cache_write_tokens, other.cache_write_tokens),
             (&mut self.reasoning_tokens, other.reasoning_tokens),
             (&mut self.calls_of_unknown_cost, other.calls_of_unknown_cost),
+            (&mut self.provider_failures, other.provider_failures),
         ] {
             *sum = sum.saturating_add(more);
         }
         self.cost_pico_usd = self.cost_pico_usd.saturating_add(other.cost_pico_usd);
         self.latencies.add(&other.latencies);
+        self.ratings = self.ratings.saturating_add(other.ratings);
+        self.rating_millionths = self.rating_millionths.saturating_add(other.rating_millionths);
+    }
+
+    /// The mean of the ratings, 0..1; absent without any.
+    pub fn rating_mean(&self) -> Option<f64> {
+        // Where a rating of another window was replaced, the sum is not of these raters alone.
+        let mean = || self.rating_millionths as f64 / MILLION as f64 / self.ratings as f64;
+        (self.ratings > 0).then(|| mean().clamp(0.0, 1.0))
     }
 
     /// The totals of one call; a cost that is not known counts where it may be one.

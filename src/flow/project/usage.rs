@@ -17,7 +17,7 @@
 use super::Error;
 use crate::domain::llm_request::State;
 use crate::domain::record::RecordKind;
-use crate::domain::usage::{Counted, Row, Series, Slot, Window, count, is_counted};
+use crate::domain::usage::{Counted, Row, Slot, Window, count, is_counted};
 use crate::domain::{Aggregate, AnyEvent, AnyState, LogId, Micros, StreamId};
 use crate::flow::derive::event_of;
 use crate::ports::journal::Recorded;
@@ -82,10 +82,8 @@ impl Meter {
                 if !retention.keeps(window, start, now) {
                     continue;
                 }
-                for (dimension, key) in &counted.keys {
-                    let tenant = at.stream.tenant;
-                    let series = Series { tenant, dimension: *dimension, key: key.clone(), window };
-                    touched.entry(Slot { series, start }).or_default().push((at.position, counted));
+                for key in &counted.keys {
+                    touched.entry(key.slot(window, at.recorded_at)).or_default().push((at.position, counted));
                 }
             }
         }
@@ -118,9 +116,8 @@ impl Meter {
     }
 }
 
-/// Where and when an event was recorded.
+/// At which position and when an event was recorded.
 struct At {
-    stream: StreamId,
     position: u64,
     recorded_at: Micros,
 }
@@ -149,7 +146,7 @@ fn counts(log: LogId, records: &[Recorded], rows: &[ViewRow]) -> Result<Vec<(At,
                 entry.insert(state_of(stream, blobs.get(&stream).copied())?)
             }
         };
-        let at = At { stream, position: record.position, recorded_at: record.recorded_at };
+        let at = At { position: record.position, recorded_at: record.recorded_at };
         counts.extend(count(&stream, event, state).map(|counted| (at, counted)));
     }
     Ok(counts)

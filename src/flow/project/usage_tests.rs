@@ -5,12 +5,12 @@ mod world;
 
 use super::*;
 use crate::domain::llm_request::{
-    AttemptFailed, AttemptStarted, Event, ExtraCallRecorded, ModelChoice, RequestCancelled, RequestCompleted,
-    RequestExpired, RequestFailed, RequestSubmitted, State, Submission, Usage as Tokens,
+    AnswerRated, AttemptFailed, AttemptStarted, Event, ExtraCallRecorded, ModelChoice, RequestCancelled,
+    RequestCompleted, RequestExpired, RequestFailed, RequestSubmitted, State, Submission, Usage as Tokens,
 };
 use crate::domain::personal::Personal;
 use crate::domain::record::{CHAIN_START, Record};
-use crate::domain::usage::{Retention, Row, Series, Slot, Window, count};
+use crate::domain::usage::{Retention, Row, Slot, Window, count};
 use crate::domain::{Aggregate, AnyEvent, Envelope, Micros, TenantId};
 use crate::ports::index::Head;
 use crate::ports::journal::Decided;
@@ -112,6 +112,13 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
             latency_ms: None,
             provider_request_id: None,
         }),
+        10 if amount % 3 == 0 => Event::AnswerRated(AnswerRated {
+            model: model(amount),
+            rater: None,
+            before_millionths: (amount % 2 == 0).then_some(amount * 500),
+            after_millionths: amount * 1_000,
+            comment: Personal::Absent,
+        }),
         10 => Event::RequestExpired(RequestExpired { attempts: last, open_attempt: None }),
         _ if amount % 2 == 0 => Event::RequestFailed(RequestFailed {
             error: "e".into(),
@@ -156,11 +163,9 @@ fn log(steps: &[Step]) -> (Vec<Recorded>, BTreeMap<Slot, Row>) {
         state.evolve(&any, &record.meta());
         let AnyState::LlmRequest(after) = &*state else { unreachable!() };
         if let Some(counted) = count(&stream, &event, after) {
-            for (window, (dimension, key)) in
-                Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it)))
+            for (window, key) in Window::ALL.iter().flat_map(|window| counted.keys.iter().map(move |it| (*window, it)))
             {
-                let series = Series { tenant, dimension: *dimension, key: key.clone(), window };
-                let row = expected.entry(Slot { series, start: window.start_of(recorded_at) }).or_default();
+                let row = expected.entry(key.slot(window, recorded_at)).or_default();
                 row.totals.add(&counted.totals);
                 row.position = position;
             }

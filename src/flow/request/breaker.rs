@@ -66,6 +66,17 @@ pub struct Pass {
     is_probe: bool,
 }
 
+/// When a breaker heard what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    /// Since when it is not closed; absent where it is.
+    pub opened_at: Option<Instant>,
+    /// When a call failed that was let through to see, since then.
+    pub probe_failed_at: Option<Instant>,
+    pub alive_at: Option<Instant>,
+    pub failed_at: Option<Instant>,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Breaker {
@@ -76,11 +87,19 @@ pub struct Breaker {
     is_probed: bool,
     /// Counts its openings and closings: what a call says that began before the last of them is not heard.
     round: u64,
+    heard: Heard,
 }
 
 impl Breaker {
     pub fn new(config: Config) -> Self {
-        Self { config, failures: VecDeque::new(), open_until: None, is_probed: false, round: 0 }
+        Self {
+            config,
+            failures: VecDeque::new(),
+            open_until: None,
+            is_probed: false,
+            round: 0,
+            heard: Heard::default(),
+        }
     }
 
     pub fn state(&self, now: Instant) -> State {
@@ -112,10 +131,18 @@ impl Breaker {
         if pass.round != self.round {
             return;
         }
+        match verdict {
+            Verdict::Alive => self.heard.alive_at = Some(now),
+            Verdict::Failed => self.heard.failed_at = Some(now),
+            Verdict::Unknown => {}
+        }
         match (pass.is_probe, verdict) {
             (true, Verdict::Unknown) => self.is_probed = false,
-            (true, Verdict::Alive) => self.turn(None),
-            (true, Verdict::Failed) => self.turn(Some(now + self.config.open_for)),
+            (true, Verdict::Alive) => self.turn(None, now),
+            (true, Verdict::Failed) => {
+                self.turn(Some(now + self.config.open_for), now);
+                self.heard.probe_failed_at = Some(now);
+            }
             (false, Verdict::Alive | Verdict::Unknown) => {}
             (false, Verdict::Failed) => {
                 self.failures.push_back(now);
@@ -124,7 +151,7 @@ impl Breaker {
                 let since = self.failures.front().map(|first| now.saturating_duration_since(*first));
                 let is_full = self.failures.len() >= self.config.failures.max(1);
                 if is_full && since.is_some_and(|since| since <= self.config.window) {
-                    self.turn(Some(now + self.config.open_for));
+                    self.turn(Some(now + self.config.open_for), now);
                 }
             }
         }
@@ -136,7 +163,14 @@ impl Breaker {
         self.open_until.is_none() && self.failures.back().is_none_or(is_old)
     }
 
-    fn turn(&mut self, open_until: Option<Instant>) {
+    /// When it heard what; forgotten with the breaker.
+    pub fn heard(&self) -> Heard {
+        self.heard
+    }
+
+    fn turn(&mut self, open_until: Option<Instant>, now: Instant) {
+        self.heard.opened_at = open_until.map(|_| self.heard.opened_at.unwrap_or(now));
+        self.heard.probe_failed_at = None;
         self.open_until = open_until;
         self.is_probed = false;
         self.failures.clear();
@@ -200,6 +234,23 @@ mod tests {
         assert_eq!(breaker.state(after(half, 32)), State::Closed);
         fail(&mut breaker, after(half, 33));
         assert_eq!(breaker.state(after(half, 33)), State::Closed, "what was before is forgotten");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_knows_since_when_it_is_not_closed_whatever_its_probes_do() {
+        let begun = Instant::now();
+        let mut breaker = breaker();
+        (0..5).for_each(|_| fail(&mut breaker, begun));
+        assert_eq!(breaker.heard().probe_failed_at, None, "nothing was tried since");
+        for probe in 1..=4 {
+            fail(&mut breaker, after(begun, 30 * probe));
+            let heard = breaker.heard();
+            assert_eq!((heard.opened_at, heard.probe_failed_at), (Some(begun), Some(after(begun, 30 * probe))));
+        }
+        let probe = breaker.pass(after(begun, 150)).expect("the probe");
+        breaker.tell(probe, Verdict::Alive, after(begun, 151));
+        let (alive_at, failed_at) = (Some(after(begun, 151)), Some(after(begun, 120)));
+        assert_eq!(breaker.heard(), Heard { alive_at, failed_at, ..Heard::default() });
     }
 
     #[tokio::test(start_paused = true)]

@@ -245,7 +245,7 @@ impl Watcher for Engine {
                     let left = shared.board.lock().ended(stream);
                     left.into_iter().for_each(|work| shared.end(&work, How::Ended, true));
                 }
-                Event::AttemptStarted(_) | Event::ExtraCallRecorded(_) => {}
+                Event::AttemptStarted(_) | Event::ExtraCallRecorded(_) | Event::AnswerRated(_) => {}
             }
         }
         if has_come {

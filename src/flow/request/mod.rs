@@ -11,6 +11,7 @@ pub mod limiter;
 pub mod open;
 pub mod owners;
 pub mod queue;
+pub mod report;
 pub mod resolve;
 pub mod seam;
 pub mod stats;

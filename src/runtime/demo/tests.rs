@@ -101,12 +101,12 @@ fn every_command_survives_its_json() {
             AnyCommand::McpServer(c) => check!(&**c, mcp_server: RegisterMcpServer ReviseMcpServer DiscoverTools
                 ReportMcpServerHealth DeregisterMcpServer),
             AnyCommand::LlmProvider(c) => check!(&**c, llm_provider: RegisterLlmProvider ReviseLlmProvider PutModels
-                RetireModels SetLlmProviderLimits ReportLlmProviderHealth DeregisterLlmProvider),
+                RetireModels SetLlmProviderLimits ReportLlmProviderHealth DeregisterLlmProvider ReportModelStatistics ReportModelHealth),
             AnyCommand::Coupling(c) => check!(&**c, coupling: RequestCoupling RebindCoupling SuspendCoupling
                 ResumeCoupling EndCoupling RequestCompletion),
             AnyCommand::LlmRequest(c) => {
                 check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
-                FailRequest ExpireRequest CancelRequest)
+                FailRequest ExpireRequest CancelRequest RateAnswer)
             }
         }
     }

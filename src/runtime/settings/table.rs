@@ -62,6 +62,10 @@ settings! {
     request_breaker_failures: usize = 5, Numbers(1, 10_000), "calls", "Failed calls to a model within the window after which it is left alone.";
     request_breaker_window_ms: u64 = 60_000, Numbers(100, 3_600_000), "ms", "The window in which failed calls are counted.";
     request_breaker_open_ms: u64 = 30_000, Numbers(10, 3_600_000), "ms", "How long a failing model is left alone before one call tries it.";
+    statistics_interval_s: u64 = 60, Numbers(1, 3_600), "s", "Between two looks at how models did in the last five minutes; what changed much goes to their providers.";
+    statistics_calls_min: u64 = 20, Numbers(1, 1_000_000), "calls", "Calls of a model in five minutes below which nothing is said of it.";
+    rebind_after_s: u64 = 120, Numbers(1, 86_400), "s", "A model that is left alone and still fails after this long is down: couplings move to their next model.";
+    model_down_recheck_s: u64 = 600, Numbers(1, 86_400), "s", "A model that is down and was not tried for so long gets another chance.";
     request_small_tenants_calls_max: usize = 50, Numbers(1, 100_000), "calls", "Calls at a time from a node to one provider for tenants of the tiers onyx and opal.";
     request_middle_tenants_calls_max: usize = 200, Numbers(1, 100_000), "calls", "The same for sapphire and emerald.";
     request_large_tenants_calls_max: usize = 500, Numbers(1, 100_000), "calls", "The same for diamond.";

@@ -4,7 +4,7 @@
 use super::{Embedded, Report};
 use crate::adapters::embedded::usage::row_key;
 use crate::domain::record::{Record, RecordKind};
-use crate::domain::usage::{Row, Series, Slot, Window, count, is_counted};
+use crate::domain::usage::{Row, Slot, Window, count, is_counted};
 use crate::domain::{Aggregate, AnyEvent, AnyState, LogId};
 use crate::ports::Usage;
 use std::collections::HashMap;
@@ -37,9 +37,8 @@ impl UsageCheck {
         let stream = record.stream();
         let Some(counted) = count(&stream, &event, state) else { return Ok(()) };
         for window in Window::ALL {
-            for (dimension, key) in &counted.keys {
-                let series = Series { tenant: stream.tenant, dimension: *dimension, key: key.clone(), window };
-                let slot = Slot { series, start: window.start_of(record.recorded_at) };
+            for key in &counted.keys {
+                let slot = key.slot(window, record.recorded_at);
                 let stored = embedded.store.usage.get(&row_key(&slot, log)).map_err(|error| error.to_string())?;
                 let expected = self.expected.entry(slot.clone()).or_default();
                 expected.totals.add(&counted.totals);

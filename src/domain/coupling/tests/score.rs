@@ -57,8 +57,8 @@ fn parts_are_unknown_for_a_reason() {
     assert_eq!(domains(&labels(&["data"]), " ").unknown, Some(Unknown::NoCategory));
     let any = Requirements::default();
     let fast = Requirements { latency_ms_max: Some(10), ..any.clone() };
-    assert_eq!(model(&any, &Model::default()).unknown, Some(Unknown::NothingRequired));
-    assert_eq!(model(&fast, &Model::default()).unknown, Some(Unknown::NotMeasured));
+    assert_eq!(model(&any, None, None).unknown, Some(Unknown::NothingRequired));
+    assert_eq!(model(&fast, None, None).unknown, Some(Unknown::NotMeasured));
     assert_eq!(cost(None, Some(1.0)).unknown, Some(Unknown::NoBudget));
     assert_eq!(cost(Some(1), None).unknown, Some(Unknown::NoPrice));
 }
@@ -79,7 +79,7 @@ fn a_domain_is_held_against_the_category_word_by_word() {
 fn a_model_at_its_limits_is_just_acceptable() {
     let needs = Requirements { latency_ms_max: Some(1_000), quality_min: Some(0.8), ..Default::default() };
     let value = |latency, quality| {
-        model(&needs, &Model { latency_ms_p50: latency, quality, ..Default::default() }).value.expect("known")
+        model(&needs, latency, quality).value.expect("known")
     };
     assert_eq!(value(Some(1_000), Some(0.8)), 0.5);
     assert_eq!(value(Some(0), Some(1.0)), 1.0);
@@ -159,9 +159,11 @@ proptest! {
         budget in 0i64..5_000, price in 0.0f64..10_000.0,
     ) {
         let needs = Requirements { latency_ms_max: Some(limit), quality_min: Some(least), ..Default::default() };
-        let is = Model { latency_ms_p50: Some(latency), quality: Some(quality), ..Default::default() };
         let parts = [
-            skills(&all, &tools).0, domains(&all, &category), model(&needs, &is), cost(Some(budget), Some(price)),
+            skills(&all, &tools).0,
+            domains(&all, &category),
+            model(&needs, Some(latency), Some(quality)),
+            cost(Some(budget), Some(price)),
         ];
         for part in parts {
             prop_assert!(part.value.is_none_or(is_share), "{part:?}");
@@ -197,7 +199,7 @@ proptest! {
 
         let needs = Requirements { latency_ms_max: Some(limit), quality_min: Some(least), ..Default::default() };
         let value = |latency, quality| {
-            model(&needs, &Model { latency_ms_p50: Some(latency), quality: Some(quality), ..Default::default() }).value
+            model(&needs, Some(latency), Some(quality)).value
         };
         prop_assert!(value(low, p.max(q)) >= value(high, p.min(q)));
     }

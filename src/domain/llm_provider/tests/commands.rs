@@ -167,7 +167,7 @@ fn tenant_that_is(status: tenant::Status) -> AnyState {
 }
 
 #[test]
-fn a_suspended_or_closed_tenant_stops_all_but_health_reports_and_deregistration() {
+fn a_suspended_or_closed_tenant_stops_all_but_reports_and_deregistration() {
     let tenant = StreamId::new(TENANT, Tenant::AGGREGATE, TENANT.0);
     for (status, code) in [
         (tenant::Status::Suspended, Some("tenant_suspended")),
@@ -176,7 +176,13 @@ fn a_suspended_or_closed_tenant_stops_all_but_health_reports_and_deregistration(
     ] {
         for command in one_of_each() {
             let given = if matches!(command, Command::RegisterLlmProvider(_)) { vec![] } else { with_models() };
-            let free = matches!(command, Command::ReportLlmProviderHealth(_) | Command::DeregisterLlmProvider(_));
+            let free = matches!(
+                command,
+                Command::ReportLlmProviderHealth(_)
+                    | Command::DeregisterLlmProvider(_)
+                    | Command::ReportModelStatistics(_)
+                    | Command::ReportModelHealth(_)
+            );
             let outcome = Provider::given(given).seeing(tenant, 1, tenant_that_is(status)).when(command);
             match code.filter(|_| !free) {
                 Some(code) => {
@@ -198,8 +204,8 @@ fn a_command_that_asks_for_the_tenant_looks_it_up_and_the_shared_catalogue_has_n
     };
     let tenant = vec![Lookup::Stream(StreamId::new(TENANT, Tenant::AGGREGATE, TENANT.0))];
     let asked = vec![tenant; 5];
-    assert_eq!(looked_up(TENANT), [asked, vec![vec![]; 2]].concat());
-    assert_eq!(looked_up(TenantId::SHARED), vec![vec![]; 7]);
+    assert_eq!(looked_up(TENANT), [asked, vec![vec![]; 4]].concat());
+    assert_eq!(looked_up(TenantId::SHARED), vec![vec![]; 9]);
     let shared = StreamId::new(TenantId::SHARED, LlmProvider::AGGREGATE, Uuid::from_u128(5));
     Provider::given_stream(shared, []).when(register(access(), vec![], [None, None])).then([registered()]);
 }

@@ -156,7 +156,8 @@ fn a_call_that_ends_after_the_request_is_an_extra_one() {
         assert_eq!((after.status, after.extra_calls), (status, 1));
         assert_eq!(after.totals.cost_pico_usd, before.totals.cost_pico_usd + COST);
         assert_eq!(after.answer, before.answer, "an ended request stays as it ended");
-        assert!(!LlmRequest::is_terminal(&before) && LlmRequest::is_terminal(&after));
+        assert!(!LlmRequest::is_terminal(&before));
+        assert_eq!(LlmRequest::is_terminal(&after), status != Status::Completed, "an answer can be rated");
     }
 }
 

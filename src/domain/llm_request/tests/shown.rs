@@ -32,6 +32,7 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
                 "reasoning_tokens": 100,
             },
             "cost_usd": "0.009990000000", "calls_of_unknown_cost": 0, "error": "", "reason": "",
+            "ratings": 0, "rating": null,
         })
     );
     let text = view.to_string();
@@ -104,7 +105,11 @@ fn a_command_may_leave_out_what_has_a_default() {
     let lease = r#"{"attempt":1,"worker":"w","model":{"provider_id":"00000000-0000-0000-0000-000000000011",
         "model_id":"m"},"lease_until":1}"#;
     for name in Command::NAMES {
-        let json = if *name == "StartAttempt" { lease } else { "{}" };
+        let json = match *name {
+            "StartAttempt" => lease,
+            "RateAnswer" => r#"{"score":0.5}"#,
+            _ => "{}",
+        };
         assert_eq!(Command::from_json(name, json.as_bytes()).unwrap().name(), *name);
         assert!(Command::from_json(name, br#"{"colour":"red"}"#).is_err(), "{name}: a misspelt field is an error");
     }

@@ -1,7 +1,7 @@
 //! The breakers of all models that this process calls.
 
 use crate::domain::llm_request::ModelChoice;
-use crate::flow::request::breaker::{Breaker, Config, Pass, State, Verdict};
+use crate::flow::request::breaker::{Breaker, Config, Heard, Pass, State, Verdict};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -28,6 +28,11 @@ impl Breakers {
         }
         let pass = all.entry_ref(model).or_insert_with(|| Breaker::new(self.config)).pass(now)?;
         Ok(Passed { breakers: self.clone(), model: model.clone(), pass: Some(pass) })
+    }
+
+    /// What all of them heard.
+    pub fn heard(&self) -> Vec<(ModelChoice, Heard)> {
+        self.all.lock().iter().map(|(model, breaker)| (model.clone(), breaker.heard())).collect()
     }
 
     /// Those that are not closed.

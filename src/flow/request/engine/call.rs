@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// A lease with less life than this begins no call any more.
 const BEGINS: Duration = Duration::from_millis(100);
+/// A call that had so long and is not complete says something of its provider, whoever broke it off.
+const FAIR: Duration = Duration::from_secs(30);
 /// What a provider that says to wait, and not how long, is left alone.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Models whose limits are remembered as they were told.
@@ -31,6 +33,8 @@ pub struct Called {
     pub came: Came,
     pub seen: Seen,
     pub latency: Duration,
+    /// It was broken off because its request's deadline passed, and had less than [`FAIR`] time.
+    pub is_cut_short: bool,
     /// What it used, as far as is known, and whether that is estimated.
     pub usage: Option<(Usage, bool)>,
 }
@@ -66,6 +70,8 @@ impl Called {
         match &self.came {
             Came::Answered { .. } => Verdict::Alive,
             Came::Left { .. } | Came::NotSent(_) => Verdict::Unknown,
+            // How long somebody is ready to wait is not the provider's fault: others call it, too.
+            Came::Failed(_) if self.is_cut_short => Verdict::Unknown,
             Came::Failed(error) => verdict(error.kind),
         }
     }
@@ -106,7 +112,7 @@ impl Shared {
         let deadline = started.lease_ends.min(work.item.deadline);
         let permit = match self.send(work, model, estimate, deadline, permit).await {
             Ok(permit) => permit,
-            Err(came) => return Called { came, seen, latency: Duration::ZERO, usage: None },
+            Err(came) => return Called { came, seen, latency: Duration::ZERO, is_cut_short: false, usage: None },
         };
         handles().request_open_calls.increment(1.0);
         let begun = Instant::now();
@@ -134,7 +140,9 @@ impl Shared {
         let usage = usage_of(&came, &seen, request);
         settle(permit, &came, usage.map(|(usage, _)| usage), &model.price);
         self.hear(model, &came, &seen).await;
-        Called { came, seen, latency: begun.elapsed(), usage }
+        let is_out_of_time = matches!(&came, Came::Failed(error) if error.kind == Kind::Timeout(Waited::Total));
+        let is_cut_short = is_out_of_time && deadline < begun + self.config.timeouts.total.min(FAIR);
+        Called { came, seen, latency: begun.elapsed(), is_cut_short, usage }
     }
 
     /// Says that the call goes out now. A permit that ran out while the attempt was started is replaced.

@@ -19,6 +19,8 @@ use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// Code of a call that was broken off because its request's deadline passed.
+const OUT_OF_TIME: &str = "out_of_time";
 /// Headers that name a call at its provider.
 const REQUEST_IDS: &[&str] = &["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id"];
 
@@ -147,7 +149,7 @@ impl Shared {
 
     fn end_attempt(&self, of: &CallOf, called: &Called, error: &Error) -> EndAttempt {
         EndAttempt {
-            error: error.kind.name().into(),
+            error: if called.is_cut_short { OUT_OF_TIME } else { error.kind.name() }.into(),
             http_status: error.status().map(i64::from),
             provider_code: error.complaint.code.clone().map(short),
             sent: error.progress >= Progress::Sent,

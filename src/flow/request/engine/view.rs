@@ -2,7 +2,7 @@
 
 use super::{Engine, Shared};
 use crate::domain::llm_request::ModelChoice;
-use crate::flow::request::breaker::State;
+use crate::flow::request::breaker::{Heard, State};
 use crate::flow::request::queue::CLASSES;
 use crate::flow::request::stats::ModelStats;
 use crate::metrics::handles;
@@ -37,6 +37,11 @@ pub struct BreakerView {
 }
 
 impl Engine {
+    /// What the breakers of all models heard that this process called, as far as they are remembered.
+    pub fn heard(&self) -> Vec<(ModelChoice, Heard)> {
+        self.0.breakers.heard()
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         let view = |(model, state): (ModelChoice, State)| {

@@ -130,7 +130,7 @@ async fn a_request_expires_while_it_waits_and_one_that_is_called_is_dropped_at_i
     assert_eq!((first.attempts.len() + second.attempts.len(), world.llm.calls.lock().len()), (1, 1));
     assert_eq!(*world.llm.open.lock(), 0, "the call was dropped");
     let called = if first.attempts.is_empty() { second } else { first };
-    assert_eq!((called.attempts[0].end, called.attempts[0].error.as_str()), (AttemptEnd::Failed, "timeout_total"));
+    assert_eq!((called.attempts[0].end, called.attempts[0].error.as_str()), (AttemptEnd::Failed, "out_of_time"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,5 +5,6 @@ mod callers;
 mod drain;
 mod fakes;
 mod life;
+mod reports;
 mod trouble;
 mod world;

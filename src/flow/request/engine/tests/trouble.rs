@@ -1,9 +1,11 @@
 //! Logs that go to others, answers that get lost, providers that fail and come back.
 
 use super::fakes::{Plan, fails};
-use super::world::{Fault, World, model, stream};
-use crate::domain::llm_request::{AttemptEnd, Event, Status};
+use super::world::{Fault, World, model, request, stream};
+use crate::domain::llm_request::{AttemptEnd, Command, Event, Status, SubmitRequest};
 use crate::flow::request::engine::BreakerView;
+use crate::flow::request::seam::Answered;
+use crate::ports::Clock;
 use crate::ports::llm::{Kind, Progress};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,6 +148,25 @@ async fn a_provider_that_dies_is_left_for_the_next_and_comes_back() {
     let back = load(&world, 50).await;
     assert!(back >= 48, "{back} of 50 to the provider that is back");
     assert!(world.engine.snapshot().breakers.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_do_not_wait_cannot_have_a_model_left_alone() {
+    for (seconds, is_open, error) in [(2, false, "out_of_time"), (40, true, "timeout_total")] {
+        let world = World::new(|_| {}).await;
+        world.llm.plan(|_, _| Plan::Answer(Duration::from_secs(3000)));
+        for number in 1..=8 {
+            let deadline_at = Some(world.journal.now() + seconds * 1_000_000);
+            let command = SubmitRequest { deadline_at, ..request(number, &["a"]) };
+            assert_eq!(world.say(number, Command::SubmitRequest(command)).await, Answered::Applied);
+        }
+        for number in 1..=8 {
+            assert_eq!(world.until_ended(number).await.attempts[0].error, error);
+        }
+        world.until("rest", |world| world.engine.snapshot().running == 0).await;
+        assert_eq!(!world.engine.snapshot().breakers.is_empty(), is_open, "{seconds} s");
+        world.stop.cancel();
+    }
 }
 
 #[tokio::test(start_paused = true)]

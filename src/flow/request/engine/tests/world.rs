@@ -60,7 +60,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    fn head(&self, stream: &StreamId) -> Option<Arc<Head>> {
+    pub fn head(&self, stream: &StreamId) -> Option<Arc<Head>> {
         self.heads.lock().get(stream).cloned()
     }
 
@@ -103,6 +103,11 @@ impl Journal {
             _ => None,
         };
         records.iter().filter_map(event).collect()
+    }
+
+    /// Shows a head as it was.
+    pub fn put_head(&self, stream: StreamId, head: Arc<Head>) {
+        self.heads.lock().insert(stream, head);
     }
 
     pub fn put(&self, stream: StreamId, state: &AnyState) {
