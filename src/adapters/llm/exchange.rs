@@ -19,9 +19,9 @@ const FAILURE_BYTES_MAX: usize = 64 << 10;
 const DRAIN_WAIT: Duration = Duration::from_millis(50);
 /// Shorter parts of a key are not looked for in messages: they would be found in any text.
 const KEY_PART_BYTES_MIN: usize = 8;
-/// By what names providers tell which answer it is.
 /// The header by which a provider, or a proxy before it, learns which of our requests a call is for.
 pub const OUR_REQUEST_ID: &str = "x-agentverse-request-id";
+/// By what names providers tell which answer it is.
 const REQUEST_ID: &[&str] = &["x-request-id", "request-id", "x-amzn-requestid"];
 
 /// The client that all calls share. HTTP/1.1: a connection that breaks takes one answer with it, not a hundred.

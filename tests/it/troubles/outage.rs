@@ -115,7 +115,7 @@ fn full(fleet: &Fleet, [process, project, work, serve]: [Role; 4], ledger: &mut 
     let mut large = registration(Uuid::now_v7());
     large["data"]["description"] = "x".repeat(200_000).into();
     let answer = serve.post("/v1/commands", &large);
-    assert_problem(&answer, 413, "command_too_large", "make it smaller");
+    assert_problem(&answer, 413, "command_too_large", "send less");
     ledger.await_applied(&serve);
     let mut process = process;
     process.terminate();
