@@ -125,6 +125,7 @@ metrics! {
     }
     Counter "agentverse_request_lost_records_total" Count
         "Calls of which neither the log nor the topics took the record: they may be made again." { request_lost_records }
+    Gauge "agentverse_request_open_batches" Count "Batches of LLM requests under way." { request_open_batches }
     Gauge "agentverse_request_open_breakers" Count "Models whose breakers are not closed." { request_open_breakers }
 
     Counter "agentverse_http_requests_total" Count "Requests answered, by method, route and status." {}

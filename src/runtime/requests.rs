@@ -6,6 +6,8 @@ use crate::adapters::llm::keys::KeySources;
 use crate::adapters::llm::{self, Client, SetupError};
 use crate::api::openai::Completions;
 use crate::domain::Partitions;
+use crate::flow::batch;
+use crate::flow::batch::runner::Runner;
 use crate::flow::process::watch::Watcher;
 use crate::flow::request::engine::{self, Engine};
 use crate::flow::request::join::{Indexed, Watched};
@@ -44,6 +46,7 @@ pub struct Stores {
 /// See the module.
 pub struct Requests {
     engine: Engine,
+    batches: Runner,
     limiter: Limiter,
     index: Arc<dyn Index>,
     partitions: Partitions,
@@ -67,30 +70,41 @@ impl Requests {
         let limiter = Limiter::new(limits, start.1);
         let sources = KeySources::new(settings.llm_keys()?)?;
         let llm = Arc::new(Client::new(settings.llm_client(), Arc::new(sources), clock.clone())?);
+        let open = Arc::new(Indexed { index: index.clone(), clock: clock.clone() });
+        let batches = Runner::new(batch::runner::Parts {
+            index: index.clone(),
+            topics: topics.clone(),
+            resolver: Resolver::new(index.clone(), partitions, clock.clone()),
+            open: open.clone(),
+            clock: clock.clone(),
+            partitions,
+            config: settings.batches(command_bytes_max),
+        });
         let engine = Engine::new(engine::Parts {
             llm,
             limiter: limiter.clone(),
             topics,
             index: index.clone(),
-            open: Arc::new(Indexed { index: index.clone(), clock: clock.clone() }),
+            open,
             clock,
             partitions,
             seed: start.0 ^ start.1,
             config: settings.engine(&worker(), command_bytes_max),
         });
         let (stop, stop_limiter) = (CancellationToken::new(), CancellationToken::new());
-        Ok(Self { engine, limiter, index, partitions, stop, stop_limiter, tasks: TaskTracker::new() })
+        Ok(Self { engine, batches, limiter, index, partitions, stop, stop_limiter, tasks: TaskTracker::new() })
     }
 
-    /// Who is to be told of the logs of requests.
+    /// Who is to be told of the logs of requests and of their batches.
     pub fn watcher(&self) -> Arc<dyn Watcher> {
-        Arc::new(Watched(self.engine.clone()))
+        let requests = Arc::new(Watched(self.engine.clone()));
+        Arc::new(batch::join::All(vec![requests, Arc::new(batch::join::Watched(self.batches.clone()))]))
     }
 
     /// What the HTTP surface works with.
     pub fn completions(&self) -> Completions {
         let resolver = Resolver::new(self.index.clone(), self.partitions, Arc::new(SystemClock));
-        Completions { engine: self.engine.clone(), resolver, partitions: self.partitions }
+        Completions { engine: self.engine.clone(), resolver, index: self.index.clone(), partitions: self.partitions }
     }
 
     /// Begins to work.
@@ -110,6 +124,7 @@ impl Requests {
     /// Takes nothing more, lets calls under way end for a while, and gives back what is held of the limits. The logs must
     /// be owned until it returns: what calls came to is recorded there.
     pub async fn stop(&self) {
+        self.batches.stop().await;
         self.stop.cancel();
         self.tasks.wait().await;
     }
@@ -136,6 +151,14 @@ impl Settings {
             connect_timeout: Duration::from_millis(self.llm_connect_ms_max),
             body_bytes_max: self.llm_answer_bytes_max,
             ..llm::Config::default()
+        }
+    }
+
+    fn batches(&self, command_bytes_max: usize) -> batch::runner::Config {
+        batch::runner::Config {
+            in_flight_max: self.batch_requests_in_flight_max,
+            command_bytes_max,
+            record_every: Duration::from_secs(10),
         }
     }
 
