@@ -9,6 +9,7 @@
 
 pub mod join;
 mod lines;
+mod make;
 pub mod output;
 pub mod runner;
 mod say;

@@ -1,24 +1,21 @@
 //! One batch under way: submit, look, record, until every request has ended.
 
 use super::lines::Lines;
+use super::make::{Made, Maker, error, too_large};
 use super::runner::{Shared, Word};
 use super::say;
 use super::stand::{Stand, refusal, stands};
 use super::survey::survey;
 use super::tally::{End, Tally};
-use crate::domain::common::PromptStorage;
-use crate::domain::llm_batch::{Command, EndBatch, RecordBatchProgress, RequestError, State, line, request_stream};
-use crate::domain::llm_request::{self, Operation, Priority, SubmitRequest, prompt_not_stored};
+use crate::domain::llm_batch::{Command, EndBatch, RecordBatchProgress, State, request_stream};
+use crate::domain::llm_request::{self, Operation};
 use crate::domain::wire::WireError;
-use crate::domain::{Micros, Rejection, StreamId};
-use crate::flow::request::resolve::{Asked, Refused};
+use crate::domain::{Micros, StreamId};
 use crate::flow::request::seam::{Answered, Lane};
 use crate::ports::topic::Accepted;
 use crate::ports::{index, topic};
 use Trouble::NotOurs;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
-use serde::Deserialize;
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,10 +32,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// How long after the window's end a request is waited for of which no log knows anything.
 const GRACE: Micros = 600 * 1_000_000;
-/// What its record has around a command's payload, in bytes, and some room.
-const AROUND: usize = 2_048;
-/// Longest message of an error, in bytes.
-const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// Why a step could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -234,10 +227,16 @@ impl Task {
     /// Submits what is new of a page, and notes the rest. All of it, or nothing.
     async fn send(&mut self, places: Vec<Place>) -> Result<(), Trouble> {
         let made: Vec<Made> = {
-            let this = &*self;
+            let maker = Maker {
+                shared: &self.shared,
+                batch: self.batch,
+                operation: self.operation,
+                expires_at: self.expires_at,
+            };
+            let maker = &maker;
             let made = stream::iter(places).map(async |place| match place {
                 Place::Known(end) => Ok(Made::Known(end)),
-                Place::New(number, text) => this.request(number, &text).await,
+                Place::New(number, text) => maker.request(number, &text).await,
             });
             made.buffered(RESOLVED_AT_ONCE).try_collect().await?
         };
@@ -277,50 +276,6 @@ impl Task {
             }
         }
         Ok(refused)
-    }
-
-    /// The request that a line stands for, or why it stands for none.
-    async fn request(&self, number: i64, text: &str) -> Result<Made, Trouble> {
-        let failed = |rejection: Rejection| Ok(Made::Known(Some(End::Failed(Some(error(number, rejection))))));
-        let read = line::read(text, number).map_err(|problem| Rejection::new(&problem.code, problem.message));
-        let asked = match read.and_then(|line| self.asked(number, line.body)) {
-            Ok(asked) => asked,
-            Err(rejection) => return failed(rejection),
-        };
-        let mut submission = match self.shared.resolver.submission(asked).await {
-            Ok(submission) => submission,
-            Err(Refused::Index(error)) => return Err(error.into()),
-            Err(Refused::Rejected(rejection)) => return failed(rejection),
-            Err(Refused::UnknownModel(message)) => return failed(Rejection::new("model_not_found", message)),
-        };
-        if submission.storage != PromptStorage::Full {
-            return failed(prompt_not_stored(submission.storage));
-        }
-        submission.deadline_at = self.expires_at;
-        let request = request_stream(&self.batch, number);
-        let command = say::submit(&self.batch, request, SubmitRequest::from(submission))?;
-        if command.payload.len() + AROUND > self.shared.config.command_bytes_max {
-            return failed(too_large());
-        }
-        Ok(Made::New(Arc::new(command)))
-    }
-
-    fn asked(&self, number: i64, body: &str) -> Result<Asked, Rejection> {
-        let shape: Shape<'_> = serde_json::from_str(body)
-            .map_err(|_| Rejection::invalid("body", "must be a JSON object with a text \"model\", each field once"))?;
-        if shape.stream == Some(true) {
-            return Err(Rejection::invalid("body.stream", "must not be true: a batch's answers come whole"));
-        }
-        Ok(Asked {
-            tenant: self.batch.tenant,
-            request_id: request_stream(&self.batch, number).id,
-            operation: self.operation,
-            model: shape.model.into_owned(),
-            payload: body.to_owned(),
-            priority: Priority::Batch,
-            deadline_ms: None,
-            stream: false,
-        })
     }
 
     async fn lines(&mut self) -> Result<&mut Lines, Trouble> {
@@ -413,42 +368,8 @@ impl Task {
     }
 }
 
-/// A request of a page, before and after its line was looked at.
+/// A request of a page, before its line was looked at.
 enum Place {
     Known(Option<End>),
     New(i64, String),
-}
-
-enum Made {
-    /// It is on record: ended, or under way. Or it was never made.
-    Known(Option<End>),
-    New(Arc<Accepted>),
-}
-
-impl Made {
-    fn command(&self) -> Option<Arc<Accepted>> {
-        match self {
-            Self::New(command) => Some(command.clone()),
-            Self::Known(_) => None,
-        }
-    }
-}
-
-fn too_large() -> Rejection {
-    Rejection::new("too_large", "the request is larger than the fleet's journal takes; make it smaller")
-}
-
-fn error(request: i64, rejection: Rejection) -> RequestError {
-    let mut message = rejection.message;
-    message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
-    RequestError { request, code: rejection.code, message }
-}
-
-/// The two fields that are not only the provider's.
-#[derive(Deserialize)]
-struct Shape<'a> {
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-    #[serde(default)]
-    stream: Option<bool>,
 }
