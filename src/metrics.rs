@@ -135,6 +135,7 @@ metrics! {
     Counter "agentverse_request_budget_alerts_total" Count "Budgets found to be used at 80 %, or up, by level." {
         budget_alert ("level" = "alert"), budget_exhausted ("level" = "exhausted")
     }
+    Gauge "agentverse_request_open_batches" Count "Batches of LLM requests under way." { request_open_batches }
     Gauge "agentverse_request_open_breakers" Count "Models whose breakers are not closed." { request_open_breakers }
 
     Counter "agentverse_http_requests_total" Count "Requests answered, by method, route and status." {}

@@ -174,6 +174,7 @@ mod tests {
             "RegisterLlmProvider",
             "RequestCoupling",
             "SubmitRequest",
+            "OpenBatchFile",
         ];
         assert_eq!(creating, expected);
         assert_eq!(revising(Aggregate::LlmProvider), Some("ReviseLlmProvider"));

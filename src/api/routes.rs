@@ -40,6 +40,16 @@ pub enum Endpoint {
     Rate,
     Models,
     Model,
+    /// Files of requests, and the batches that they are.
+    CreateFile,
+    ListFiles,
+    GetFile,
+    FileContent,
+    DeleteFile,
+    CreateBatch,
+    ListBatches,
+    GetBatch,
+    CancelBatch,
     Alive,
     Ready,
     Metrics,
@@ -51,6 +61,7 @@ pub enum Method {
     Get,
     Post,
     Patch,
+    Delete,
 }
 
 impl Method {
@@ -60,6 +71,7 @@ impl Method {
             Self::Get => "get",
             Self::Post => "post",
             Self::Patch => "patch",
+            Self::Delete => "delete",
         }
     }
 
@@ -69,6 +81,7 @@ impl Method {
             Self::Get => "GET",
             Self::Post => "POST",
             Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
         }
     }
 
@@ -77,6 +90,7 @@ impl Method {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
             Self::Patch => MethodFilter::PATCH,
+            Self::Delete => MethodFilter::DELETE,
         }
     }
 }
@@ -138,6 +152,16 @@ pub fn table() -> Vec<Route> {
     add(Method::Get, "/v1/models".into(), Endpoint::Models);
     // Names of models hold slashes.
     add(Method::Get, "/v1/models/{*model}".into(), Endpoint::Model);
+    let (files, batches) = ("/v1/files", "/v1/batches");
+    add(Method::Post, files.into(), Endpoint::CreateFile);
+    add(Method::Get, files.into(), Endpoint::ListFiles);
+    add(Method::Get, format!("{files}/{{id}}"), Endpoint::GetFile);
+    add(Method::Delete, format!("{files}/{{id}}"), Endpoint::DeleteFile);
+    add(Method::Get, format!("{files}/{{id}}/content"), Endpoint::FileContent);
+    add(Method::Post, batches.into(), Endpoint::CreateBatch);
+    add(Method::Get, batches.into(), Endpoint::ListBatches);
+    add(Method::Get, format!("{batches}/{{id}}"), Endpoint::GetBatch);
+    add(Method::Post, format!("{batches}/{{id}}/cancel"), Endpoint::CancelBatch);
     add(Method::Get, "/healthz".into(), Endpoint::Alive);
     add(Method::Get, "/readyz".into(), Endpoint::Ready);
     add(Method::Get, "/metrics".into(), Endpoint::Metrics);
@@ -214,6 +238,15 @@ async fn serve(
         Endpoint::Rate => Ok(openai::rate(services, loopback, request).await),
         Endpoint::Models => Ok(openai::list(services, loopback, request).await),
         Endpoint::Model => Ok(openai::retrieve(services, loopback, request).await),
+        Endpoint::CreateFile => Ok(openai::files::create(services, loopback, request).await),
+        Endpoint::ListFiles => Ok(openai::files::list(services, loopback, request).await),
+        Endpoint::GetFile => Ok(openai::files::retrieve(services, loopback, request).await),
+        Endpoint::FileContent => Ok(openai::files::content(services, loopback, request).await),
+        Endpoint::DeleteFile => Ok(openai::files::delete(services, loopback, request).await),
+        Endpoint::CreateBatch => Ok(openai::batches::create(services, loopback, request).await),
+        Endpoint::ListBatches => Ok(openai::batches::list(services, loopback, request).await),
+        Endpoint::GetBatch => Ok(openai::batches::retrieve(services, loopback, request).await),
+        Endpoint::CancelBatch => Ok(openai::batches::cancel(services, loopback, request).await),
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => health::ready(&services.operator),
         Endpoint::Metrics => Ok(health::metrics(&services.operator)),

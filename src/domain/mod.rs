@@ -36,4 +36,5 @@ aggregates::aggregates! {
     llm_provider:   LlmProvider,   "llm_provider",   "llm-providers";
     coupling:       Coupling,      "coupling",       "couplings";
     llm_request:    LlmRequest,    "llm_request",    "llm-requests";
+    llm_batch:      LlmBatch,      "llm_batch",      "llm-batches";
 }

@@ -1,6 +1,7 @@
 //! The journey of a command, one verb per file, in the order in which it happens.
 
 pub mod append;
+pub mod batch;
 pub mod decide;
 pub mod derive;
 pub mod gateway;

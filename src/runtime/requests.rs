@@ -6,6 +6,8 @@ use crate::adapters::llm::keys::KeySources;
 use crate::adapters::llm::{self, Client, SetupError};
 use crate::api::openai::{AnswerIds, Completions};
 use crate::domain::Partitions;
+use crate::flow::batch;
+use crate::flow::batch::runner::Runner;
 use crate::flow::process::watch::Watcher;
 use crate::flow::request::alerts::Alerted;
 use crate::flow::request::engine::{self, Engine};
@@ -46,6 +48,7 @@ pub struct Stores {
 /// See the module.
 pub struct Requests {
     engine: Engine,
+    batches: Runner,
     limiter: Limiter,
     index: Arc<dyn Index>,
     partitions: Partitions,
@@ -72,12 +75,22 @@ impl Requests {
         let limiter = Limiter::new(limits, start.1);
         let sources = KeySources::new(settings.llm_keys()?)?;
         let llm = Arc::new(Client::new(settings.llm_client(), Arc::new(sources), clock.clone())?);
+        let open = Arc::new(Indexed { index: index.clone(), clock: clock.clone() });
+        let batches = Runner::new(batch::runner::Parts {
+            index: index.clone(),
+            topics: topics.clone(),
+            resolver: Resolver::new(index.clone(), partitions, clock.clone()),
+            open: open.clone(),
+            clock: clock.clone(),
+            partitions,
+            config: settings.batches(command_bytes_max),
+        });
         let engine = Engine::new(engine::Parts {
             llm,
             limiter: limiter.clone(),
             topics: topics.clone(),
             index: index.clone(),
-            open: Arc::new(Indexed { index: index.clone(), clock: clock.clone() }),
+            open,
             clock: clock.clone(),
             partitions,
             seed: start.0 ^ start.1,
@@ -88,19 +101,20 @@ impl Requests {
         let ear = Arc::new(move || heard.heard());
         let reports = report::Parts { ear, usage, index: index.clone(), topics, clock, partitions, config };
         let (answers, tasks) = (Arc::default(), TaskTracker::new());
-        Ok(Self { engine, limiter, index, partitions, answers, reports, stop, stop_limiter, tasks })
+        Ok(Self { engine, batches, limiter, index, partitions, answers, reports, stop, stop_limiter, tasks })
     }
 
-    /// Who is to be told of the logs of requests.
+    /// Who is to be told of the logs of requests and of their batches.
     pub fn watcher(&self) -> Arc<dyn Watcher> {
-        Arc::new(Watched(self.engine.clone()))
+        let requests = Arc::new(Watched(self.engine.clone()));
+        Arc::new(batch::join::All(vec![requests, Arc::new(batch::join::Watched(self.batches.clone()))]))
     }
 
     /// What the HTTP surface works with.
     pub fn completions(&self) -> Completions {
         let resolver = Resolver::new(self.index.clone(), self.partitions, Arc::new(SystemClock));
-        let (engine, answers) = (self.engine.clone(), self.answers.clone());
-        Completions { engine, resolver, partitions: self.partitions, answers }
+        let (engine, index, answers) = (self.engine.clone(), self.index.clone(), self.answers.clone());
+        Completions { engine, resolver, index, partitions: self.partitions, answers }
     }
 
     /// Begins to work.
@@ -122,6 +136,7 @@ impl Requests {
     /// Takes nothing more, lets calls under way end for a while, and gives back what is held of the limits. The logs must
     /// be owned until it returns: what calls came to is recorded there.
     pub async fn stop(&self) {
+        self.batches.stop().await;
         self.stop.cancel();
         self.tasks.wait().await;
     }
@@ -157,6 +172,14 @@ impl Settings {
             calls_min: self.statistics_calls_min,
             down_after: Duration::from_secs(self.rebind_after_s),
             recheck_after: Duration::from_secs(self.model_down_recheck_s),
+        }
+    }
+
+    fn batches(&self, command_bytes_max: usize) -> batch::runner::Config {
+        batch::runner::Config {
+            in_flight_max: self.batch_requests_in_flight_max,
+            command_bytes_max,
+            record_every: Duration::from_secs(10),
         }
     }
 

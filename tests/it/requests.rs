@@ -1,6 +1,7 @@
 //! Requests to LLMs through the real binary: OpenAI's API in front, a stand-in provider behind, and every request a
 //! stream of events between.
 
+mod batches;
 mod budget;
 mod fallback;
 mod hostile;

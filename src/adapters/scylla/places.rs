@@ -79,7 +79,11 @@ impl EdgePlace {
             Aggregate::Tenant | Aggregate::McpServer | Aggregate::LlmProvider => {
                 Self { name: from.to_string(), shards: 0..i32::from(EDGE_SHARDS) }
             }
-            Aggregate::AgentTemplate | Aggregate::Agent | Aggregate::Coupling | Aggregate::LlmRequest => {
+            Aggregate::AgentTemplate
+            | Aggregate::Agent
+            | Aggregate::Coupling
+            | Aggregate::LlmRequest
+            | Aggregate::LlmBatch => {
                 let bucket = bucket_of(from.id, buckets);
                 Self { name: from.log(partitions).to_string(), shards: bucket..bucket + 1 }
             }

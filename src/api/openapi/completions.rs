@@ -101,7 +101,7 @@ pub fn model() -> Operation {
     answering("get-model", "One model.", described("Found.", reference("OfferedModel"), None))
 }
 
-fn answering(id: &str, summary: &str, found: Value) -> Operation {
+pub fn answering(id: &str, summary: &str, found: Value) -> Operation {
     let error = |status: u16| (status, described("An error in OpenAI's form.", reference("OpenAiError"), None));
     let answers = [(200, found)].into_iter().chain(STATUSES.map(error)).collect();
     Operation {

@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
-use super::completions;
 use super::convert::json_schema;
+use super::{batches, completions};
 use crate::api::answer::outcome_name;
 use crate::api::history::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -55,6 +55,7 @@ fn schemas() -> Map<String, Value> {
     ] {
         schemas.insert(name.to_owned(), schema);
     }
+    schemas.extend(batches::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
 }

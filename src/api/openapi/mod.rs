@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document, made from the table of routes, the aggregates and their Avro schemas, so that it cannot
 //! fall behind them.
 
+mod batches;
 mod completions;
 mod components;
 mod convert;
@@ -56,6 +57,12 @@ fn path_parameter(route: &Route) -> Value {
             (json!({ "type": "integer", "minimum": 0 }), "The letter's number.")
         }
         Endpoint::Model => (json!({ "type": "string" }), "Its name, provider/model."),
+        Endpoint::GetFile | Endpoint::FileContent | Endpoint::DeleteFile => {
+            (json!({ "type": "string" }), "The file's id, file-<UUID>; with -output or -errors what a batch made.")
+        }
+        Endpoint::GetBatch | Endpoint::CancelBatch => {
+            (json!({ "type": "string" }), "The batch's id, batch_<UUID>; the UUID is its input file's.")
+        }
         _ => (json!({ "type": "string", "format": "uuid" }), "The resource's id."),
     };
     let name = if route.endpoint == Endpoint::Model { "model" } else { "id" };

@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
-use super::completions;
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
+use super::{batches, completions};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
 use crate::api::history::KIND_CHOICES;
@@ -114,6 +114,15 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::Rate => completions::rate(),
         Endpoint::Models => completions::models(),
         Endpoint::Model => completions::model(),
+        Endpoint::CreateFile => batches::create_file(),
+        Endpoint::ListFiles => batches::list_files(),
+        Endpoint::GetFile => batches::get_file(),
+        Endpoint::FileContent => batches::file_content(),
+        Endpoint::DeleteFile => batches::delete_file(),
+        Endpoint::CreateBatch => batches::create_batch(),
+        Endpoint::ListBatches => batches::list_batches(),
+        Endpoint::GetBatch => batches::get_batch(),
+        Endpoint::CancelBatch => batches::cancel_batch(),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
         Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
         Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),

@@ -56,11 +56,11 @@ impl Member {
     }
 }
 
-/// The aggregate whose commands a role of its own decides.
-const WORKED: Aggregate = Aggregate::LlmRequest;
+/// The aggregates whose commands a role of its own decides.
+const WORKED: [Aggregate; 2] = [Aggregate::LlmRequest, Aggregate::LlmBatch];
 
 /// The role `process`: decides commands and appends what follows, derives from it, and keeps the leases of agents. The
-/// commands of requests are decided by the role `work` alone.
+/// commands of requests and their batches are decided by the role `work` alone.
 ///
 /// # Errors
 /// When the group's settings cannot be used.
@@ -99,13 +99,13 @@ pub fn process(links: &Links, settings: &Settings) -> Result<Member, Error> {
         })
     });
     let logs = PerLog::new(start, partitions, drain_max(settings));
-    let aggregates: Vec<_> = Aggregate::ALL.iter().copied().filter(|aggregate| *aggregate != WORKED).collect();
+    let aggregates: Vec<_> = Aggregate::ALL.iter().copied().filter(|aggregate| !WORKED.contains(aggregate)).collect();
     let membership = join(links, settings, ("processors", "commands"), &aggregates, &logs)?;
     later.set(membership.clone());
     Ok(Member { membership, logs, owned, joined: Instant::now() })
 }
 
-/// The role `work`: decides the commands of requests, and carries requests out. To be started once it can record what
+/// The role `work`: decides the commands of requests and their batches, and carries them out. To be started once it can record what
 /// calls come to, and stopped before its logs are given away.
 ///
 /// # Errors
@@ -139,7 +139,7 @@ pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Option<Reques
     };
     let start: Start = Box::new(move |log, stop| tokio::spawn(process::run(log, parts.clone(), stop)));
     let logs = PerLog::new(start, partitions, drain_max(settings));
-    let membership = join(links, settings, ("workers", "commands"), &[WORKED], &logs)?;
+    let membership = join(links, settings, ("workers", "commands"), &WORKED, &logs)?;
     later.set(membership.clone());
     Ok((Member { membership, logs, owned, joined: Instant::now() }, requests))
 }

@@ -2,7 +2,9 @@ use super::couplings::Wish;
 use super::tenants::COMPANIES;
 use super::*;
 use crate::domain::coupling::{ModelRef, RequestCoupling};
-use crate::domain::{Aggregate, agent, agent_template, coupling, llm_provider, llm_request, mcp_server, tenant};
+use crate::domain::{
+    Aggregate, agent, agent_template, coupling, llm_batch, llm_provider, llm_request, mcp_server, tenant,
+};
 use crate::runtime::catalog;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -107,6 +109,10 @@ fn every_command_survives_its_json() {
             AnyCommand::LlmRequest(c) => {
                 check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
                 FailRequest ExpireRequest CancelRequest RateAnswer)
+            }
+            AnyCommand::LlmBatch(c) => {
+                check!(&**c, llm_batch: OpenBatchFile AddBatchPart CloseBatchFile StartBatch RecordBatchProgress
+                EndBatch CancelBatch DeleteBatchFile)
             }
         }
     }

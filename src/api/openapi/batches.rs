@@ -1,0 +1,134 @@
+//! The operations of OpenAI's files and batches.
+
+use super::completions::answering;
+use super::components::reference;
+use super::operations::{Operation, described};
+use crate::domain::llm_batch::{FILE_BYTES_MAX, LINE_BYTES_MAX, REQUESTS_MAX};
+use serde_json::{Value, json};
+
+const FILE: &str = "BatchFileObject";
+const BATCH: &str = "BatchObject";
+
+pub fn create_file() -> Operation {
+    let mut operation = found("create-file", "Uploads a file of requests: JSON lines, each with a custom_id.", FILE);
+    let properties = json!({ "file": { "type": "string", "format": "binary" }, "purpose": { "const": "batch" } });
+    operation.body = Some(json!({
+        "required": true,
+        "description": format!(
+            "At most {REQUESTS_MAX} requests, {FILE_BYTES_MAX} bytes, and {LINE_BYTES_MAX} bytes a line. The tenant's \
+             prompts must be stored in full."
+        ),
+        "content": { "multipart/form-data": { "schema": {
+            "type": "object", "properties": properties, "required": ["file", "purpose"],
+        } } },
+    }));
+    operation
+}
+
+pub fn list_files() -> Operation {
+    let mut operation = listed("list-files", "The tenant's files, the oldest first.", FILE, 10_000);
+    let purposes = json!({ "enum": ["batch", "batch_output"] });
+    operation.own_parameters.extend([
+        parameter("purpose", purposes, "Only files of this purpose."),
+        parameter("order", json!({ "enum": ["asc"] }), "The oldest first."),
+    ]);
+    operation
+}
+
+pub fn get_file() -> Operation {
+    found("get-file", "One file.", FILE)
+}
+
+pub fn file_content() -> Operation {
+    let mut content = described("JSON lines.", json!({ "type": "string" }), None);
+    content["content"] = json!({ "application/jsonl": { "schema": { "type": "string" } } });
+    answering(
+        "get-file-content",
+        "The lines of a file; answers and errors are made from the requests' records.",
+        content,
+    )
+}
+
+pub fn delete_file() -> Operation {
+    let text = json!({ "type": "string" });
+    let deleted = json!({ "type": "object", "properties": { "id": text, "object": { "const": "file" }, "deleted": { "const": true } }, "required": ["id", "object", "deleted"] });
+    let summary = "Shows a file no more, neither it nor its content; the history keeps what is recorded.";
+    answering("delete-file", summary, described("Deleted.", deleted, None))
+}
+
+pub fn create_batch() -> Operation {
+    let summary = "Starts the batch that a file is; the same again is the same batch.";
+    let mut operation = found("create-batch", summary, BATCH);
+    let text = || json!({ "type": "string" });
+    let metadata = json!({ "type": ["object", "null"], "additionalProperties": text(), "maxProperties": 16 });
+    let properties = json!({
+        "input_file_id": text(),
+        "endpoint": { "enum": ["/v1/chat/completions", "/v1/embeddings"] },
+        "completion_window": { "const": "24h" },
+        "metadata": metadata,
+    });
+    let schema = json!({
+        "type": "object",
+        "properties": properties,
+        "required": ["input_file_id", "endpoint", "completion_window"],
+        "additionalProperties": false,
+    });
+    operation.body = Some(json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
+    operation
+}
+
+pub fn list_batches() -> Operation {
+    listed("list-batches", "The tenant's batches, the oldest first.", BATCH, 100)
+}
+
+pub fn get_batch() -> Operation {
+    found("get-batch", "One batch.", BATCH)
+}
+
+pub fn cancel_batch() -> Operation {
+    found("cancel-batch", "Cancels a batch: what has an answer keeps it, nothing else is made.", BATCH)
+}
+
+fn found(id: &str, summary: &str, schema: &str) -> Operation {
+    answering(id, summary, described("As it stands.", reference(schema), None))
+}
+
+fn listed(id: &str, summary: &str, schema: &str, limit_max: u64) -> Operation {
+    let text = || json!({ "type": ["string", "null"] });
+    let page = json!({
+        "type": "object",
+        "properties": {
+            "object": { "const": "list" },
+            "data": { "type": "array", "items": reference(schema) },
+            "first_id": text(),
+            "last_id": text(),
+            "has_more": { "type": "boolean" },
+        },
+        "required": ["object", "data", "has_more"],
+    });
+    let mut operation = answering(id, summary, described("Found.", page, None));
+    let limit = json!({ "type": "integer", "minimum": 1, "maximum": limit_max });
+    operation.own_parameters = vec![
+        parameter("limit", limit, "Most items of the page."),
+        parameter("after", json!({ "type": "string" }), "The id after which the page begins."),
+    ];
+    operation
+}
+
+fn parameter(name: &str, schema: Value, description: &str) -> Value {
+    json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description })
+}
+
+/// The schemas of these operations.
+pub fn schemas() -> [(&'static str, Value); 2] {
+    let object = |name: &str, id: &str| {
+        json!({
+            "type": "object",
+            "description": format!("OpenAI's {name} object; times are seconds since 1970."),
+            "properties": { "id": { "type": "string", "pattern": id }, "object": { "const": name } },
+            "required": ["id", "object"],
+            "additionalProperties": true,
+        })
+    };
+    [(FILE, object("file", "^file-")), (BATCH, object("batch", "^batch_"))]
+}
