@@ -49,6 +49,8 @@ pub struct Model {
     pub provider: StreamId,
     pub target: Target,
     pub price: Price,
+    /// Of calls that the provider charges as a batch: input and output.
+    pub batch_prices: (Option<i64>, Option<i64>),
 }
 
 /// What a call is expected to use at most.
@@ -59,6 +61,12 @@ pub struct Estimate {
 }
 
 impl Model {
+    /// The prices of a call that was charged as a batch, or as any other.
+    pub fn price_of(&self, is_batch: bool) -> Price {
+        let (input, output) = self.batch_prices;
+        if is_batch { self.price.of_batch(input, output) } else { self.price }
+    }
+
     /// Prompt and the longest answer that request and model allow. Of a price that is not known nothing is reserved.
     pub fn estimate(&self, operation: Operation, prompt_tokens: i64, output_tokens_max: Option<i64>) -> Estimate {
         let input_tokens = prompt_tokens.clamp(0, TOKENS_MAX);
@@ -213,10 +221,13 @@ fn provider(stream: StreamId, state: &llm_provider::State, version: u64) -> Prov
             input_micro_usd_per_million: known(model.input_micro_usd_per_million),
             output_micro_usd_per_million: known(model.output_micro_usd_per_million),
             cached_input_micro_usd_per_million: known(model.cached_input_micro_usd_per_million),
-            cache_write_micro_usd_per_million: None,
+            cache_write_micro_usd_per_million: known(model.cache_write_micro_usd_per_million),
             llm_provider_version: i64::try_from(version).ok(),
+            batch: false,
         };
-        (model.model_id.clone(), Arc::new(Model { provider: stream, target, price }))
+        let batch_prices =
+            (known(model.batch_input_micro_usd_per_million), known(model.batch_output_micro_usd_per_million));
+        (model.model_id.clone(), Arc::new(Model { provider: stream, target, price, batch_prices }))
     };
     Provider { status: state.status, models: state.models.iter().map(model).collect() }
 }

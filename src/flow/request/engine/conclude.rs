@@ -60,7 +60,7 @@ impl Shared {
         body: Option<Bytes>,
         end: End,
     ) {
-        let Called { seen, latency, usage, .. } = called;
+        let Called { seen, latency, usage, price, .. } = called;
         let (usage, estimated) = usage.unwrap_or_default();
         let (text, sha256, bytes) = match &body {
             Some(body) => {
@@ -75,7 +75,7 @@ impl Shared {
             attempt: of.started.attempt,
             usage,
             estimated,
-            price: of.price(),
+            price,
             latency_ms: millis(latency),
             first_byte_ms: seen.first_byte.map(millis),
             finish_reason: end.finish_reason.map(short),
@@ -99,7 +99,7 @@ impl Shared {
         if !seen.is_passed_on && self.pass_on(caller, Piece::Begun(Box::new(begun))).await.is_err() {
             return;
         }
-        let cost_pico_usd = usage.cost_pico_usd(&of.model.price);
+        let cost_pico_usd = price.and_then(|price| usage.cost_pico_usd(&price));
         let ended = Ended {
             how: How::Completed,
             attempts: work.attempts,
@@ -236,7 +236,7 @@ fn ended(of: &CallOf, called: &Called) -> EndAttempt {
         received: !called.seen.assembly.is_empty(),
         usage,
         estimated,
-        price: of.price().filter(|_| usage.is_some()),
+        price: called.price.filter(|_| usage.is_some()),
         latency_ms: Some(millis(called.latency)),
         provider_request_id: request_id(&called.seen.head),
         ..EndAttempt::default()
