@@ -5,6 +5,7 @@ mod completions;
 mod components;
 mod convert;
 mod operations;
+mod status;
 #[cfg(test)]
 mod tests;
 

@@ -112,8 +112,17 @@ impl Tenancy {
     pub const UNKNOWN: Self = Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent };
 }
 
+/// What is known of a provider beside its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderInfo {
+    pub name: Arc<str>,
+    pub requests_per_minute: Option<i64>,
+    pub tokens_per_minute: Option<i64>,
+}
+
 struct Provider {
     status: llm_provider::Status,
+    info: ProviderInfo,
     models: HashMap<String, Arc<Model>>,
 }
 
@@ -154,6 +163,11 @@ impl Catalog {
             return Ok(Err(Missing::Deregistered));
         }
         Ok(provider.models.get(&choice.model_id).cloned().ok_or(Missing::Model))
+    }
+
+    /// A provider as it was read last, where one of its models was called lately.
+    pub fn provider(&self, stream: StreamId) -> Option<ProviderInfo> {
+        Some(self.providers.lock().get(&stream)?.what.as_ref()?.info.clone())
     }
 
     /// # Errors
@@ -229,7 +243,12 @@ fn provider(stream: StreamId, state: &llm_provider::State, version: u64) -> Prov
             (known(model.batch_input_micro_usd_per_million), known(model.batch_output_micro_usd_per_million));
         (model.model_id.clone(), Arc::new(Model { provider: stream, target, price, batch_prices }))
     };
-    Provider { status: state.status, models: state.models.iter().map(model).collect() }
+    let info = ProviderInfo {
+        name: name.clone(),
+        requests_per_minute: state.requests_per_minute,
+        tokens_per_minute: state.tokens_per_minute,
+    };
+    Provider { status: state.status, info, models: state.models.iter().map(model).collect() }
 }
 
 #[cfg(test)]

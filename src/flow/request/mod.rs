@@ -13,3 +13,4 @@ pub mod queue;
 pub mod resolve;
 pub mod seam;
 pub mod stats;
+pub mod waits;

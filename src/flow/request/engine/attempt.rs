@@ -8,6 +8,7 @@ use super::work::{Caller, Request, Source, Why, Work, instant, state_of};
 use super::{Place, Shared, say};
 use crate::domain::llm_request::{LEASE_MS_MAX, ModelChoice, StartAttempt, TOKENS_MAX};
 use crate::domain::{Micros, Rejection};
+use crate::flow::request::queue::class_of;
 use crate::flow::request::seam::{Answered, Lane, NotTaken};
 use crate::metrics::handles;
 use crate::ports::topic::Accepted;
@@ -141,6 +142,10 @@ impl Shared {
                 return next;
             }
         };
+        if started.attempt == 1 {
+            let (class, now) = (class_of(work.item.priority), Instant::now());
+            self.waits.count(class, now.saturating_duration_since(work.item.arrived), now);
+        }
         let Chosen { index, choice, model, estimate, permit, passed, room, .. } = *chosen;
         let called = self.call(work, request, &model, &choice, estimate, &started, permit).await;
         drop(room);

@@ -112,6 +112,7 @@ impl Shared {
         };
         handles().request_open_calls.increment(1.0);
         let begun = Instant::now();
+        let open = self.stats.open(choice, begun);
         let call = Call {
             target: model.target.clone(),
             operation: match request.operation {
@@ -131,6 +132,7 @@ impl Shared {
             // Whatever the client of the provider does, nothing goes on beyond the lease.
             () = tokio::time::sleep_until(deadline) => Came::Failed(out_of_time(model)),
         };
+        drop(open);
         handles().request_open_calls.decrement(1.0);
         let usage = usage_of(&came, &seen, request);
         let price = model.price_of(is_batch(&came));
@@ -249,9 +251,13 @@ impl Shared {
 pub struct News(Mutex<HashMap<LimitKey, PerMinute>>);
 
 /// Requests and tokens.
-type PerMinute = (Option<u64>, Option<u64>);
+pub type PerMinute = (Option<u64>, Option<u64>);
 
 impl News {
+    pub fn told(&self, key: &LimitKey) -> Option<PerMinute> {
+        self.0.lock().get(key).copied()
+    }
+
     fn is_new(&self, key: &LimitKey, requests: Option<u64>, tokens: Option<u64>) -> bool {
         if requests.is_none() && tokens.is_none() {
             return false;

@@ -221,8 +221,9 @@ impl Shared {
             handles().llm_input_tokens.record(input_tokens as f64);
             handles().llm_output_tokens.record(output_tokens as f64);
         }
-        let output_tokens = output_tokens.max(0).unsigned_abs();
-        let sample = Sample { latency: called.latency, has_failed, output_tokens };
+        let tokens = |count: i64| count.max(0).unsigned_abs();
+        let (input_tokens, output_tokens) = (tokens(input_tokens), tokens(output_tokens));
+        let sample = Sample { latency: called.latency, has_failed, input_tokens, output_tokens };
         self.stats.count(&of.choice, sample, Instant::now());
         tracing::debug!(stream = %work.stream(), model = of.choice.model_id, has_failed, "a call ended");
     }
