@@ -60,6 +60,29 @@ pub fn scaled(text: &str, places: u8) -> Result<i128, Inexact> {
     }
 }
 
+/// The same of a number that a program may have computed in floating point: where it is off a whole number by no more than
+/// such a program's own noise, one part in 10^15, it stands for that one. Whether it was is told.
+///
+/// # Errors
+/// As [`scaled`].
+pub fn denoised(text: &str, places: u8) -> Result<(i128, bool), Inexact> {
+    match scaled(text, places) {
+        Ok(number) => return Ok((number, false)),
+        Err(Inexact::TooFine) => {}
+        Err(error) => return Err(error),
+    }
+    // With eighteen further places every double's noise is to be seen.
+    let finer = (places + 1..=places + 18).find_map(|finer| Some((scaled(text, finer).ok()?, finer - places)));
+    let (number, further) = finer.ok_or(Inexact::TooFine)?;
+    let unit = 10_i128.pow(u32::from(further));
+    let nearest = (number + unit / 2).div_euclid(unit);
+    let off = (number - nearest * unit).abs();
+    match nearest != 0 && off <= number.abs() / 10_i128.pow(15) {
+        true => Ok((nearest, true)),
+        false => Err(Inexact::TooFine),
+    }
+}
+
 fn exponent_of(text: &str) -> Result<i32, Inexact> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -107,6 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn the_noise_of_floating_point_is_taken_for_what_it_is_and_nothing_else_is() {
+        for (text, places, expected) in [
+            ("0.30000000000000004", 6, Ok((300_000, true))),
+            ("7.999999999999999e-08", 12, Ok((80_000, true))),
+            ("0.0000029999900000000002", 12, Ok((2_999_990, true))),
+            ("-0.30000000000000004", 6, Ok((-300_000, true))),
+            ("3e-06", 12, Ok((3_000_000, false))),
+            ("1.41953125E-7", 12, Err(Inexact::TooFine)),
+            ("0.0000001", 6, Err(Inexact::TooFine)),
+            ("1e-25", 6, Err(Inexact::TooFine)),
+            ("x", 6, Err(Inexact::Malformed)),
+        ] {
+            assert_eq!(denoised(text, places), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_no_number_is_refused() {
         for text in ["", "-", ".5", "5.", "1e", "1e+", "+1", "0x1", "1_000", "NaN", "1.2.3", " 1", "1,5", "１"] {
             assert_eq!(scaled(text, 6), Err(Inexact::Malformed), "{text}");
@@ -128,7 +168,7 @@ mod tests {
 
         #[test]
         fn no_text_does_harm(text in "[-+0-9.eE]{0,40}", places in 0_u8..=12) {
-            let _ = scaled(&text, places);
+            let _ = (scaled(&text, places), denoised(&text, places));
         }
     }
 }

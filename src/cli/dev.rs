@@ -180,7 +180,7 @@ async fn load(gateway: &Gateway, args: &Args, address: SocketAddr, busy: &Demo) 
         bar.inc_length(stage.commands.len() as u64);
         seed::send(gateway, stage.commands, &mut tally, |count| bar.inc(count as u64)).await.map_err(failed)?;
         tallies.push((stage.name, tally));
-        Ok(())
+        Ok::<(), Error>(())
     };
     for stage in demo::stages(catalog) {
         send(stage).await?;

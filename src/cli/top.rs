@@ -163,7 +163,7 @@ async fn keep_looking(mut nodes: Vec<Node>, tenant: Option<Uuid>, every: Duratio
 async fn keep_counting(mut nodes: Vec<Node>, ask: Tenants, told: watch::Sender<Usage>) {
     while !told.is_closed() {
         let ask = Tenants { now: SystemClock.now(), ..ask };
-        told.send_replace(gather::tenants(&mut nodes, ask).await.map_err(|error| error.to_string()));
+        drop(told.send_replace(gather::tenants(&mut nodes, ask).await.map_err(|error| error.to_string())));
         tokio::time::sleep(USAGE_EVERY).await;
     }
 }

@@ -44,9 +44,9 @@ struct Entry<'a> {
     #[serde(default)]
     supports_response_schema: Option<bool>,
     #[serde(default)]
-    supported_modalities: Vec<String>,
+    supported_modalities: Option<Vec<String>>,
     #[serde(default)]
-    supported_output_modalities: Vec<String>,
+    supported_output_modalities: Option<Vec<String>>,
 }
 
 /// # Errors
@@ -82,7 +82,7 @@ fn add(offers: &mut Offers, key: &str, entry: &Entry<'_>) {
     if let Some(mode) = entry.mode.as_deref().filter(|mode| !is_called(mode)) {
         return refuse(offers, provider, model_id, format!("models of the mode {mode} are not called here"));
     }
-    let offer = match offer(entry) {
+    let offer = match offer(entry, &mut offers.denoised) {
         Ok(offer) => offer,
         Err(reason) => return refuse(offers, provider, model_id, reason),
     };
@@ -135,14 +135,14 @@ fn key_env(provider: &str) -> Option<&'static str> {
     }
 }
 
-fn offer(entry: &Entry<'_>) -> Result<Offer, String> {
-    let read = |field: &str, text| price(field, text, PLACES);
+fn offer(entry: &Entry<'_>, noisy: &mut usize) -> Result<Offer, String> {
+    let mut read = |field: &str, text| price(field, text, PLACES, noisy);
     Ok(Offer {
         name: String::new(),
         context_tokens: tokens(entry.max_input_tokens),
         output_tokens_max: tokens(entry.max_output_tokens),
-        input_modalities: modalities(&entry.supported_modalities),
-        output_modalities: modalities(&entry.supported_output_modalities),
+        input_modalities: modalities(entry.supported_modalities.as_deref().unwrap_or_default()),
+        output_modalities: modalities(entry.supported_output_modalities.as_deref().unwrap_or_default()),
         tool_calling: entry.supports_function_calling,
         structured_output: entry.supports_response_schema,
         prices: Prices {
@@ -170,7 +170,8 @@ mod tests {
         "openai/gpt-x": {"litellm_provider":"openai","mode":"chat"},
         "bedrock/claude-x": {"litellm_provider":"bedrock_converse","mode":"chat","input_cost_per_token":3E-6},
         "openrouter/labs/m": {"litellm_provider":"openrouter","mode":"embedding","input_cost_per_token":0.00000002},
-        "noisy": {"litellm_provider":"openai","mode":"chat","input_cost_per_token":7.999999999999999e-08},
+        "noisy": {"litellm_provider":"openai","mode":"chat","input_cost_per_token":7.999999999999999e-08,"supported_modalities":null},
+        "fine": {"litellm_provider":"openai","mode":"chat","input_cost_per_token":1.41953125e-07},
         "dall-e": {"litellm_provider":"openai","mode":"image_generation","input_cost_per_pixel":1.9e-08},
         "nobody": {"mode":"chat"}
     }"#;
@@ -190,6 +191,7 @@ mod tests {
         assert_eq!((gpt.prices, gpt.output_tokens_max, offers.tiered), (prices, Some(128_000), 1));
         assert_eq!(offers.providers["anthropic"].models["claude-x"].prices.cache_write, Some(3_750_000));
         assert_eq!(offers.providers["bedrock"].models["claude-x"].prices.input, Some(3_000_000));
+        assert_eq!(offers.providers["openai"].models["noisy"].prices.input, Some(80_000));
         assert_eq!(offers.providers["openrouter"].models["labs/m"].prices.input, Some(20_000));
     }
 
@@ -198,7 +200,7 @@ mod tests {
         let refused = read(FILE).unwrap().refused;
         for (model_id, reason) in [
             ("gpt-x", "twice"),
-            ("noisy", "finer than a micro-dollar"),
+            ("fine", "finer than a micro-dollar"),
             ("dall-e", "mode image_generation"),
             ("nobody", "names no provider"),
         ] {

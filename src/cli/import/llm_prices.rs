@@ -13,8 +13,8 @@ use crate::cli::exit::{Error, Exit};
 use crate::cli::output::{self, Format};
 use crate::cli::url::append_query;
 use crate::cli::{Remote, block_on};
-use crate::domain::llm_provider::{Model, WireProtocol};
 use crate::domain::Micros;
+use crate::domain::llm_provider::{Model, WireProtocol};
 use crate::ports::Clock;
 use crate::ports::clock::SystemClock;
 use crate::runtime::catalog::provider_id;
@@ -211,7 +211,8 @@ fn registration(tenant: Uuid, provider: &Provider) -> Result<(Uuid, Value), Stri
     let Some(wire_protocol) = provider.wire_protocol else {
         return Err("how it is spoken with is not known; register it by hand, and import again".into());
     };
-    let has_place = matches!(wire_protocol, WireProtocol::Anthropic | WireProtocol::Gemini) || provider.name == "OpenAI";
+    let has_place =
+        matches!(wire_protocol, WireProtocol::Anthropic | WireProtocol::Gemini) || provider.name == "OpenAI";
     if provider.endpoint.is_none() && !has_place && provider.name != "openai" {
         return Err("where it is found is not known; register it by hand, and import again".into());
     }

@@ -165,7 +165,7 @@ fn add_model(offers: &mut Offers, provider: &str, model_id: String, model: &RawV
     let read = serde_json::from_str::<Model<'_>>(model.get()).map_err(|cause| format!("it cannot be read: {cause}"));
     let offer = read.and_then(|model| {
         let has_tiers = model.cost.as_ref().is_some_and(|it| it.tiers.is_some() || it.context_over_200k.is_some());
-        offer(model).map(|offer| (offer, has_tiers))
+        offer(model, &mut offers.denoised).map(|offer| (offer, has_tiers))
     });
     let (offer, has_tiers) = match offer {
         Ok(offer) => offer,
@@ -181,14 +181,14 @@ fn add_model(offers: &mut Offers, provider: &str, model_id: String, model: &RawV
     offers.tiered += usize::from(has_tiers);
 }
 
-fn offer(model: Model<'_>) -> Result<Offer, String> {
+fn offer(model: Model<'_>, noisy: &mut usize) -> Result<Offer, String> {
     let prices = match model.cost {
         None => Prices::default(),
         Some(cost) => Prices {
-            input: price("input", cost.input, PLACES)?,
-            output: price("output", cost.output, PLACES)?,
-            cached_input: price("cache_read", cost.cache_read, PLACES)?,
-            cache_write: price("cache_write", cost.cache_write, PLACES)?,
+            input: price("input", cost.input, PLACES, noisy)?,
+            output: price("output", cost.output, PLACES, noisy)?,
+            cached_input: price("cache_read", cost.cache_read, PLACES, noisy)?,
+            cache_write: price("cache_write", cost.cache_write, PLACES, noisy)?,
             ..Prices::default()
         },
     };
@@ -215,7 +215,8 @@ mod tests {
                 "cost":{"input":0.15,"output":0.6,"cache_read":0.0043,"cache_write":1.875,"tiers":[{"input":9}]}},
             "free": {"id":"free","name":"Free","cost":{"input":0,"output":0.0}},
             "unknown": {"id":"unknown","name":"Unknown"},
-            "noisy": {"id":"noisy","cost":{"input":0.30000000000000004,"output":1}}
+            "noisy": {"id":"noisy","cost":{"input":0.30000000000000004,"output":1}},
+            "fine": {"id":"fine","cost":{"input":0.0000001,"output":1}}
         }},
         "odd": {"id":"odd","env":[],"npm":"odd-sdk","api":"https://${HOST}/v1","models":{}}
     }"#;
@@ -255,8 +256,9 @@ mod tests {
             assert_eq!(acme.models["free"].prices.output, Some(0), "free is known");
             assert_eq!(acme.models["unknown"].prices, Prices::default(), "unknown is not free");
             assert_eq!(offers.refused.len(), 1);
-            assert!(offers.refused[0].model_id == "noisy" && offers.refused[0].reason.contains("finer"));
-            assert_eq!(offers.tiered, 1);
+            assert!(offers.refused[0].model_id == "fine" && offers.refused[0].reason.contains("finer"));
+            assert_eq!((offers.tiered, offers.denoised), (1, 1));
+            assert_eq!(acme.models["noisy"].prices.input, Some(300_000));
             let odd = &offers.providers["odd"];
             assert_eq!((odd.wire_protocol, &odd.endpoint, &odd.api_key_env), (None, &None, &None));
         }

@@ -1,6 +1,6 @@
 //! What a file of prices offers, whoever published it.
 
-use crate::cli::decimal::{Inexact, scaled};
+use crate::cli::decimal::{Inexact, denoised, scaled};
 use crate::domain::common::Modality;
 use crate::domain::llm_provider::WireProtocol;
 use crate::domain::llm_request::PRICE_MICRO_USD_PER_MILLION_MAX;
@@ -18,6 +18,8 @@ pub struct Offers {
     pub refused: Vec<Refused>,
     /// Models with prices that hold only up to some size of the prompt; dearer ones above it are not kept.
     pub tiered: usize,
+    /// Prices with the noise of floating point, taken for what they stand for.
+    pub denoised: usize,
 }
 
 #[derive(Debug, Default)]
@@ -67,12 +69,18 @@ pub struct Refused {
 ///
 /// # Errors
 /// When it is no price, or not one that can be kept exactly.
-pub fn price(field: &str, text: Option<&RawValue>, places: u8) -> Result<Option<i64>, String> {
+pub fn price(field: &str, text: Option<&RawValue>, places: u8, noisy: &mut usize) -> Result<Option<i64>, String> {
     let Some(text) = text else { return Ok(None) };
     let said = |why: &str| format!("{field} is {}, which {why}", shortened(text.get()));
-    match scaled(text.get(), places) {
+    let read = denoised(text.get(), places).map(|(micro, is_noisy)| {
+        *noisy += usize::from(is_noisy);
+        micro
+    });
+    match read {
         Ok(micro) if micro < 0 => Err(said("is below zero")),
-        Ok(micro) if micro > i128::from(PRICE_MICRO_USD_PER_MILLION_MAX) => Err(said("is above $2,000 per million tokens")),
+        Ok(micro) if micro > i128::from(PRICE_MICRO_USD_PER_MILLION_MAX) => {
+            Err(said("is above $2,000 per million tokens"))
+        }
         Ok(micro) => Ok(i64::try_from(micro).ok()),
         Err(Inexact::TooFine) => Err(said("is finer than a micro-dollar per million tokens, and none is made up")),
         Err(error) => Err(said(&error.to_string())),

@@ -164,7 +164,8 @@ mod tests {
             quality: Some(0.5),
             ..Model::default()
         };
-        let Change::Changed(model, differences) = change("m", &offer(Some(3), Some(9)), Some(&known), &origin(7)) else {
+        let Change::Changed(model, differences) = change("m", &offer(Some(3), Some(9)), Some(&known), &origin(7))
+        else {
             panic!("it changes");
         };
         assert_eq!((model.name.as_str(), model.context_tokens, model.quality), ("Mine", Some(500), Some(0.5)));

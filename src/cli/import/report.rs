@@ -61,11 +61,13 @@ pub struct Report {
     pub refused: Vec<RefusedReport>,
     /// Models of which the file has dearer prices for long prompts, which are not kept.
     pub tiered: usize,
+    /// Prices of the file with the noise of floating point, taken for what they stand for.
+    pub denoised: usize,
 }
 
 impl Report {
     pub fn new(offers: &Offers, dry_run: bool) -> Self {
-        Self { source: offers.source, dry_run, tiered: offers.tiered, ..Self::default() }
+        Self { source: offers.source, dry_run, tiered: offers.tiered, denoised: offers.denoised, ..Self::default() }
     }
 
     pub fn refuse(&mut self, refused: Refused) {
@@ -125,6 +127,9 @@ impl Report {
                 "; {} models of the file cost more from some size of the prompt on: their first price is taken",
                 self.tiered
             );
+        }
+        if self.denoised > 0 {
+            said += &format!("; {} prices of the file were off by the noise of floating point", self.denoised);
         }
         said
     }

@@ -11,8 +11,6 @@ pub struct Known {
     pub version: u64,
     pub name: String,
     #[serde(default)]
-    pub status: String,
-    #[serde(default)]
     pub models: Vec<Model>,
 }
 
@@ -62,7 +60,12 @@ fn reduced(name: &str) -> String {
 ///
 /// # Errors
 /// When several are called so.
-pub fn find<'a>(known: &'a [Known], in_file: &str, name: &str, here: Option<&str>) -> Result<Option<&'a Known>, String> {
+pub fn find<'a>(
+    known: &'a [Known],
+    in_file: &str,
+    name: &str,
+    here: Option<&str>,
+) -> Result<Option<&'a Known>, String> {
     if let Some(provider) = here.and_then(|here| Uuid::parse_str(here).ok()) {
         return Ok(known.iter().find(|it| it.id == provider));
     }
@@ -87,14 +90,19 @@ mod tests {
     use super::*;
 
     fn known(names: &[&str]) -> Vec<Known> {
-        let known = |(at, name): (usize, &&str)| Known { id: Uuid::from_u128(at as u128), name: (*name).into(), ..Known::default() };
+        let known = |(at, name): (usize, &&str)| Known {
+            id: Uuid::from_u128(at as u128),
+            name: (*name).into(),
+            ..Known::default()
+        };
         names.iter().enumerate().map(known).collect()
     }
 
     #[test]
     fn a_provider_is_found_by_either_name_its_alias_or_what_was_said() {
         let all = known(&["OpenAI", "Google Gemini", "Z.AI", "Mine", "mine"]);
-        let name = |in_file: &str, name: &str, here| find(&all, in_file, name, here).map(|it| it.map(|it| it.name.as_str()));
+        let name =
+            |in_file: &str, name: &str, here| find(&all, in_file, name, here).map(|it| it.map(|it| it.name.as_str()));
         assert_eq!(name("openai", "OpenAI", None), Ok(Some("OpenAI")));
         assert_eq!(name("google", "Google", None), Ok(Some("Google Gemini")));
         assert_eq!(name("zai", "x", None), Ok(Some("Z.AI")));
