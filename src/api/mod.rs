@@ -24,6 +24,7 @@ mod problem;
 mod resources;
 mod routes;
 mod server;
+mod status;
 #[cfg(test)]
 mod tests;
 mod usage;

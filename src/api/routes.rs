@@ -4,7 +4,7 @@ use super::access::Loopback;
 use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
 use super::{
     Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
-    resources, usage,
+    resources, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -31,6 +31,8 @@ pub enum Endpoint {
     Heartbeat,
     Outcome,
     Usage,
+    /// How this node's requests do.
+    RequestsStatus,
     DeadLetters,
     DeadLetter,
     Redrive,
@@ -126,6 +128,7 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
     add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
+    add(Method::Get, "/v1/status/requests".into(), Endpoint::RequestsStatus);
     add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
     add(Method::Get, "/v1/dead-letters/{id}".into(), Endpoint::DeadLetter);
     add(Method::Post, "/v1/dead-letters/{id}/redrive".into(), Endpoint::Redrive);
@@ -231,6 +234,7 @@ async fn serve(
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
         Endpoint::Usage => usage::list(services, loopback, request).await,
+        Endpoint::RequestsStatus => status::requests(services, loopback, &request),
         Endpoint::DeadLetters => letters::list(services, loopback, request).await,
         Endpoint::DeadLetter => letters::get(services, loopback, request).await,
         Endpoint::Redrive => letters::redrive(services, loopback, request).await,

@@ -1,9 +1,12 @@
 //! `agentverse dev`: the whole system in one process, from one folder.
 
+mod stand_in;
+
 use super::config::SettingsArgs;
 use super::daemon;
 use super::exit::{Error, Exit};
 use super::output;
+use super::url::{BaseUrl, UrlError};
 use crate::api::{Operator, Services, serve};
 use crate::domain::Aggregate;
 use crate::flow::gateway::Gateway;
@@ -12,7 +15,7 @@ use crate::runtime::demo;
 use crate::runtime::node::{Node, fresh_id};
 use crate::runtime::requests::Requests;
 use crate::runtime::seed::{self, Tally};
-use crate::runtime::settings::Settings;
+use crate::runtime::settings::{Settings, Switch};
 use crate::runtime::telemetry::Telemetry;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::net::SocketAddr;
@@ -30,7 +33,8 @@ pub struct Args {
     /// Where to serve HTTP: a loopback address
     #[arg(long, default_value = "127.0.0.1:7400", value_name = "ADDRESS")]
     pub http: SocketAddr,
-    /// Load the built-in catalogue and a demo fleet; a second time changes nothing
+    /// Load the built-in catalogue and a demo fleet (a second time changes nothing), and keep it busy with requests to a
+    /// stand-in provider
     #[arg(long)]
     pub demo: bool,
     #[command(flatten)]
@@ -57,9 +61,10 @@ async fn dev(args: &Args, settings: Settings, telemetry: Telemetry, stop: Cancel
     let services = Arc::new(services(&node, &settings, &telemetry, loaded.clone()));
     let serving = tokio::spawn(serve(listener, services, stop.clone()));
     tracing::info!(%address, data = %args.data.display(), "serving");
+    let demo = Demo::new(&settings, address, stop.clone());
     let seeded = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        seeded = load(&node.gateway, args, address) => seeded,
+        seeded = load(&node.gateway, args, address, &demo) => seeded,
     };
     loaded.store(true, Ordering::Release);
     if let Err(error) = &seeded {
@@ -72,6 +77,8 @@ async fn dev(args: &Args, settings: Settings, telemetry: Telemetry, stop: Cancel
         tracing::error!(%error, "the HTTP server ended with an error");
     }
     let stopped = tokio::time::timeout(Duration::from_millis(settings.shutdown_ms_max), node.stop()).await;
+    // Not before: calls under way had a provider to end with.
+    demo.stop_provider.cancel();
     seeded?;
     match stopped {
         Ok(Ok(())) => Ok(Exit::Done),
@@ -105,8 +112,54 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc
     }
 }
 
+/// What keeps the demo busy.
+struct Demo {
+    per_minute: u64,
+    node: SocketAddr,
+    stop: CancellationToken,
+    stop_provider: CancellationToken,
+}
+
+impl Demo {
+    /// Where requests are not carried out, none are made.
+    fn new(settings: &Settings, node: SocketAddr, stop: CancellationToken) -> Self {
+        let per_minute = if settings.request_calls == Switch::On { settings.demo_requests_per_minute } else { 0 };
+        Self { per_minute, node, stop, stop_provider: CancellationToken::new() }
+    }
+
+    /// Starts the stand-in, brings the fleet to it, and begins to make requests.
+    async fn start(
+        &self,
+        gateway: &Gateway,
+        catalog: &Catalog,
+        mut send: impl AsyncFnMut(demo::Stage) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if self.per_minute == 0 {
+            return Ok(());
+        }
+        let node: BaseUrl =
+            format!("http://{}", self.node).parse().map_err(|error: UrlError| Error::failed(error.to_string()))?;
+        let mut fleet = demo::StandIn::new(catalog);
+        let listening = stand_in::listen(&fleet, &node).await?;
+        for stage in std::mem::take(&mut fleet.stages) {
+            send(stage).await?;
+        }
+        let moved = fleet.move_to(&listening.endpoint, fresh_id);
+        let sent = seed::send(gateway, moved, &mut Tally::default(), |_| {}).await;
+        sent.map_err(|error| Error::failed(error.to_string()))?;
+        tracing::info!(
+            endpoint = listening.endpoint,
+            per_minute = self.per_minute,
+            "requests go to a stand-in provider"
+        );
+        tokio::spawn(stand_in::serve(listening, self.stop_provider.clone())?);
+        tokio::spawn(stand_in::keep_busy(node, fleet.couplings, self.per_minute, self.stop.clone()));
+        Ok(())
+    }
+}
+
 /// Loads the templates, which everybody gets, or the whole demo.
-async fn load(gateway: &Gateway, args: &Args, address: SocketAddr) -> Result<(), Error> {
+async fn load(gateway: &Gateway, args: &Args, address: SocketAddr, busy: &Demo) -> Result<(), Error> {
     let catalog = Catalog::built_in().map_err(|error| Error::failed(error.to_string()))?;
     let failed = |error: crate::ports::topic::Error| Error::failed(error.to_string());
     if !args.demo {
@@ -121,13 +174,18 @@ async fn load(gateway: &Gateway, args: &Args, address: SocketAddr) -> Result<(),
     }
     let mut tallies = Vec::with_capacity(demo::STAGE_COUNT);
     let bar = ProgressBar::new(0).with_style(style());
-    for stage in demo::stages(catalog) {
+    let mut send = async |stage: demo::Stage| {
         let mut tally = Tally::default();
         bar.set_message(stage.name);
         bar.inc_length(stage.commands.len() as u64);
         seed::send(gateway, stage.commands, &mut tally, |count| bar.inc(count as u64)).await.map_err(failed)?;
         tallies.push((stage.name, tally));
+        Ok::<(), Error>(())
+    };
+    for stage in demo::stages(catalog) {
+        send(stage).await?;
     }
+    busy.start(gateway, catalog, send).await?;
     bar.finish_and_clear();
     summary(&tallies, args, address)
 }
@@ -162,6 +220,7 @@ fn summary(tallies: &[(&'static str, Tally)], args: &Args, address: SocketAddr) 
         "Serving http://{address} from {}. Ctrl-C ends it; a second start changes nothing.\n\n\
          Look around:\n  \
          curl -s http://{address}/v1/tenants | head -c 600\n  \
+         agentverse top --url http://{address}\n  \
          agentverse list tenants\n  \
          agentverse list couplings --tenant <ID> --filter status=refused\n  \
          agentverse explain <COUPLING> --tenant <ID>",

@@ -47,7 +47,12 @@ use serde_json::json;
 use state::{Fake, Fixed};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Largest body, and most requests remembered, where it serves within another command.
+const BODY_BYTES: usize = 1 << 20;
+const WINDOW_REQUESTS: usize = 100_000;
 
 /// Explains what the options cannot.
 const AFTER_HELP: &str = "\
@@ -151,4 +156,42 @@ async fn serve(args: Args) -> Result<Exit, Error> {
     }
     server::serve(listener, fake).await;
     Ok(Exit::Done)
+}
+
+/// The settings alone, as words of a command line.
+#[derive(clap::Parser)]
+struct Manners {
+    #[command(flatten)]
+    settings: settings::Settings,
+}
+
+/// Settings from the words of a command line.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn manners(words: &[&str]) -> Result<settings::Settings, Error> {
+    use clap::Parser;
+    let words = [&["stand-in"], words].concat();
+    let settings = Manners::try_parse_from(words).map_err(|error| Error::Usage(error.to_string()))?.settings;
+    settings.validate().map_err(Error::Usage)?;
+    Ok(settings)
+}
+
+/// Serves within another command until told to stop, with the settings that the words give; it asks for no key.
+///
+/// # Errors
+/// What is wrong with the words.
+pub fn serve_with(
+    words: &[&str],
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = ()>, Error> {
+    let fixed = Fixed {
+        keys: Vec::new(),
+        models: Vec::new(),
+        body_bytes_max: BODY_BYTES,
+        window_requests_max: WINDOW_REQUESTS,
+    };
+    let fake = Arc::new(Fake::new(manners(words)?, fixed, Box::new(SystemClock), stop));
+    Ok(server::serve(listener, fake))
 }

@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `dead-letters` and `load` are clients: they speak HTTP to a
+//! `send`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients: they speak HTTP to a
 //! running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
@@ -10,6 +10,7 @@ pub mod client;
 mod completions;
 pub mod config;
 mod daemon;
+mod decimal;
 pub mod dev;
 pub mod exit;
 mod explain;
@@ -17,6 +18,7 @@ mod fake_provider;
 mod feedback;
 mod get;
 mod history;
+mod import;
 mod kind;
 mod letters;
 mod list;
@@ -29,6 +31,7 @@ mod schemas;
 mod send;
 #[cfg(test)]
 mod stub;
+mod top;
 mod topics;
 pub mod url;
 mod usage;
@@ -86,9 +89,15 @@ enum Command {
     /// Say how good the answer to a request was
     #[command(after_help = exit::EXIT_CODES)]
     Feedback(feedback::Args),
+    /// Watch what requests to LLMs do, live: queues, models, limits, tenants
+    #[command(after_help = exit::EXIT_CODES)]
+    Top(top::Args),
     /// Show the commands that ended without being decided, and send them again
     #[command(after_help = exit::EXIT_CODES)]
     DeadLetters(letters::Args),
+    /// Bring in what others publish, such as the prices of models
+    #[command(after_help = exit::EXIT_CODES)]
+    Import(import::Args),
     /// Drive a running system and measure it
     #[command(after_help = exit::EXIT_CODES)]
     Load(load::Args),
@@ -176,7 +185,9 @@ pub fn run(cli: Cli) -> Exit {
         Command::Explain(args) => explain::run(args),
         Command::Usage(args) => usage::run(args),
         Command::Feedback(args) => feedback::run(args),
+        Command::Top(args) => top::run(args),
         Command::DeadLetters(args) => letters::run(args),
+        Command::Import(args) => import::run(args),
         Command::Load(args) => load::run(args),
         Command::FakeProvider(args) => fake_provider::run(args),
         Command::Config(args) => config::run(args),

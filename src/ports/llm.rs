@@ -79,6 +79,8 @@ pub struct Usage {
     pub cache_write_tokens: u64,
     /// The part of the output that was reasoning.
     pub reasoning_tokens: u64,
+    /// Whether the provider says that it charges the call as a batch (service tier `batch` or `flex`).
+    pub is_batch: bool,
 }
 
 impl Usage {

@@ -22,6 +22,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
 const PARTITIONS: &str = "partitions=2";
+/// No requests: what is compared must rest.
+const QUIET: &str = "demo_requests_per_minute=0";
 /// Acts while the folder is moved; what it sees may change.
 const LATE: &str = "5b0e1f0a-3c55-4c6e-9a10-6d1c7d6b3e01";
 const KINDS: [&str; 5] = ["agents", "couplings", "mcp-servers", "llm-providers", "agent-templates"];
@@ -93,7 +95,7 @@ fn decided_once(client: &Client, accepted: &[String]) {
 fn a_folder_moves_to_a_cluster_under_load_and_every_answer_stays() {
     let Some(mut cluster) = Cluster::new(2) else { return };
     let folder = Folder::new();
-    let server = Server::start_with(&folder, &["--demo", "--set", PARTITIONS]);
+    let server = Server::start_with(&folder, &["--demo", "--set", QUIET, "--set", PARTITIONS]);
     let late = server.client_of(LATE);
     late.make("tenants", &json!({"name": "Late", "region": "eu-west", "tier": "emerald"}));
     let everyone = Client { address: server.address.clone(), tenant: None };
@@ -180,7 +182,7 @@ fn leave_waiting(folder: &Folder, count: u128) -> Vec<StreamId> {
 fn a_move_that_is_killed_again_and_again_ends_as_one_that_was_not() {
     let Some(mut cluster) = Cluster::new(2) else { return };
     let folder = Folder::new();
-    let server = Server::start_with(&folder, &["--demo", "--set", PARTITIONS]);
+    let server = Server::start_with(&folder, &["--demo", "--set", QUIET, "--set", PARTITIONS]);
     let late = server.client_of(LATE);
     late.make("tenants", &json!({"name": "Late", "region": "eu-west", "tier": "emerald"}));
     server.stop();

@@ -29,6 +29,7 @@ pub fn prepare_at(plan: &Plan<'_>, url: reqwest::Url, auth: Auth, asks: bool) ->
     let stream = plan.call.stream && plan.call.operation == Operation::ChatCompletion;
     let spliced = splice(&plan.call.request, &plan.call.target.model, stream, asks)?;
     let reader = Passing {
+        is_batch: false,
         operation: plan.call.operation,
         asked_for_usage: spliced.asked_for_usage,
         answered: false,
@@ -51,6 +52,8 @@ struct Passing {
     /// Whether anything of an answer was there.
     answered: bool,
     done: bool,
+    /// Whether it is charged as a batch, as far as was said.
+    is_batch: bool,
     end: End,
 }
 
@@ -65,6 +68,8 @@ struct Peek<'a> {
     usage: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    service_tier: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -103,7 +108,13 @@ fn usage(json: &RawValue) -> Option<Usage> {
         cached_input_tokens: input.cached_tokens.or(counts.prompt_cache_hit_tokens).unwrap_or_default(),
         cache_write_tokens: input.cache_write_tokens.unwrap_or_default(),
         reasoning_tokens: output.reasoning_tokens.unwrap_or_default(),
+        is_batch: false,
     })
+}
+
+/// Whether a service tier is one of those that are charged as a batch. What is no text is none.
+fn is_batch(tier: &RawValue) -> bool {
+    matches!(tier.get(), "\"flex\"" | "\"batch\"")
 }
 
 /// What kind of body it is.
@@ -121,6 +132,10 @@ impl Passing {
         }
         let found = peek.usage.and_then(usage);
         self.end.usage = found.or(self.end.usage);
+        self.is_batch |= peek.service_tier.is_some_and(is_batch);
+        if let Some(usage) = &mut self.end.usage {
+            usage.is_batch = self.is_batch;
+        }
         let finish = peek.choices.iter().flatten().find_map(|choice| choice.finish_reason.as_ref());
         if let (Some(Text(reason)), None) = (finish, &self.end.finish_reason) {
             self.end.finish_reason = Some(reason.to_string());

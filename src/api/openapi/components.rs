@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
-use super::{batches, completions};
+use super::{batches, completions, status};
 use crate::api::answer::outcome_name;
 use crate::api::history::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -45,6 +45,7 @@ fn schemas() -> Map<String, Value> {
         ("DeadLetterPage", page("DeadLetter")),
         ("Usage", usage()),
         ("UsagePage", page("Usage")),
+        ("RequestsStatus", status::schema()),
         ("Heartbeat", heartbeat()),
         ("Explanation", json!({ "type": "object", "description": "The parts of the score, and what was weighed." })),
         (

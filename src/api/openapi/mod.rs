@@ -6,6 +6,7 @@ mod completions;
 mod components;
 mod convert;
 mod operations;
+mod status;
 #[cfg(test)]
 mod tests;
 

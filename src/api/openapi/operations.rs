@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions};
+use super::{batches, completions, status};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
 use crate::api::history::KIND_CHOICES;
@@ -99,6 +99,7 @@ pub fn operation(route: &Route) -> Value {
         }
         Endpoint::Outcome => outcome(),
         Endpoint::Usage => usage(),
+        Endpoint::RequestsStatus => status::requests(),
         Endpoint::DeadLetters => {
             let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
             let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");

@@ -86,6 +86,13 @@ fn check_model(model: &Model) -> Result<(), Rejection> {
     check_not_negative("models.input_micro_usd_per_million", model.input_micro_usd_per_million)?;
     check_not_negative("models.output_micro_usd_per_million", model.output_micro_usd_per_million)?;
     check_not_negative("models.cached_input_micro_usd_per_million", model.cached_input_micro_usd_per_million)?;
+    check_not_negative("models.cache_write_micro_usd_per_million", model.cache_write_micro_usd_per_million)?;
+    check_not_negative("models.batch_input_micro_usd_per_million", model.batch_input_micro_usd_per_million)?;
+    check_not_negative("models.batch_output_micro_usd_per_million", model.batch_output_micro_usd_per_million)?;
+    check_not_negative("models.priced_at", model.priced_at)?;
+    if let Some(source) = &model.price_source {
+        check_name("models.price_source", source)?;
+    }
     check_not_negative("models.latency_ms_p50", model.latency_ms_p50)?;
     check_unit("models.quality", model.quality)
 }

@@ -96,6 +96,20 @@ pub struct Model {
     pub output_micro_usd_per_million: Option<i64>,
     #[serde(default)]
     pub cached_input_micro_usd_per_million: Option<i64>,
+    /// Of input that is written to the provider's cache. Absent: as the rest of the input.
+    #[serde(default)]
+    pub cache_write_micro_usd_per_million: Option<i64>,
+    /// Of calls that the provider charges as a batch. Absent: as any other call.
+    #[serde(default)]
+    pub batch_input_micro_usd_per_million: Option<i64>,
+    #[serde(default)]
+    pub batch_output_micro_usd_per_million: Option<i64>,
+    /// When the prices were taken from their source. It stays while they stay.
+    #[serde(default)]
+    pub priced_at: Option<Micros>,
+    /// Where they were taken from, such as `models.dev`.
+    #[serde(default)]
+    pub price_source: Option<String>,
     /// A set: kept sorted, each once. Empty when unknown.
     #[serde(default)]
     pub input_modalities: Vec<Modality>,

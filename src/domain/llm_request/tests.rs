@@ -118,6 +118,7 @@ fn price() -> Price {
         cached_input_micro_usd_per_million: Some(300_000),
         cache_write_micro_usd_per_million: Some(3_750_000),
         llm_provider_version: Some(4),
+        batch: true,
     }
 }
 

@@ -36,6 +36,29 @@ pub struct Price {
     pub cache_write_micro_usd_per_million: Option<i64>,
     /// The version of the provider's stream that the prices were read from.
     pub llm_provider_version: Option<i64>,
+    /// Whether these are the provider's prices of batches.
+    pub batch: bool,
+}
+
+impl Price {
+    /// The prices of a call that its provider charged as a batch; the same ones where it has none for batches.
+    ///
+    /// Caches have no batch prices of their own: what is read from one costs no more than other input of the batch, what
+    /// is written to one costs as in any other call.
+    pub fn of_batch(self, input: Option<i64>, output: Option<i64>) -> Self {
+        if input.is_none() && output.is_none() {
+            return self;
+        }
+        let input = input.or(self.input_micro_usd_per_million);
+        let cached = self.cached_input_micro_usd_per_million;
+        Self {
+            input_micro_usd_per_million: input,
+            output_micro_usd_per_million: output.or(self.output_micro_usd_per_million),
+            cached_input_micro_usd_per_million: cached.map(|cached| input.map_or(cached, |input| cached.min(input))),
+            batch: true,
+            ..self
+        }
+    }
 }
 
 impl Usage {

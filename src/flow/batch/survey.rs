@@ -48,12 +48,10 @@ pub async fn survey(index: &dyn Index, batch: StreamId) -> Result<Survey, Error>
                     first_request: part.first_request,
                     requests: part.requests,
                 }),
-                Some(event) => {
-                    if errors(event).is_some_and(|errors| !errors.is_empty()) {
-                        found.errors.push(before);
-                    }
+                other => {
+                    let errors = other.and_then(errors).unwrap_or_default();
+                    found.errors.extend((!errors.is_empty()).then_some(before));
                 }
-                None => {}
             }
         }
         if records.len() < RECORDS {

@@ -49,6 +49,8 @@ pub struct Model {
     pub provider: StreamId,
     pub target: Target,
     pub price: Price,
+    /// Of calls that the provider charges as a batch: input and output.
+    pub batch_prices: (Option<i64>, Option<i64>),
 }
 
 /// What a call is expected to use at most.
@@ -59,6 +61,12 @@ pub struct Estimate {
 }
 
 impl Model {
+    /// The prices of a call that was charged as a batch, or as any other.
+    pub fn price_of(&self, is_batch: bool) -> Price {
+        let (input, output) = self.batch_prices;
+        if is_batch { self.price.of_batch(input, output) } else { self.price }
+    }
+
     /// Prompt and the longest answer that request and model allow. Of a price that is not known nothing is reserved.
     pub fn estimate(&self, operation: Operation, prompt_tokens: i64, output_tokens_max: Option<i64>) -> Estimate {
         let input_tokens = prompt_tokens.clamp(0, TOKENS_MAX);
@@ -104,8 +112,17 @@ impl Tenancy {
     pub const UNKNOWN: Self = Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent };
 }
 
+/// What is known of a provider beside its models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderInfo {
+    pub name: Arc<str>,
+    pub requests_per_minute: Option<i64>,
+    pub tokens_per_minute: Option<i64>,
+}
+
 struct Provider {
     status: llm_provider::Status,
+    info: ProviderInfo,
     models: HashMap<String, Arc<Model>>,
 }
 
@@ -146,6 +163,11 @@ impl Catalog {
             return Ok(Err(Missing::Deregistered));
         }
         Ok(provider.models.get(&choice.model_id).cloned().ok_or(Missing::Model))
+    }
+
+    /// A provider as it was read last, where one of its models was called lately.
+    pub fn provider(&self, stream: StreamId) -> Option<ProviderInfo> {
+        Some(self.providers.lock().get(&stream)?.what.as_ref()?.info.clone())
     }
 
     /// # Errors
@@ -213,12 +235,20 @@ fn provider(stream: StreamId, state: &llm_provider::State, version: u64) -> Prov
             input_micro_usd_per_million: known(model.input_micro_usd_per_million),
             output_micro_usd_per_million: known(model.output_micro_usd_per_million),
             cached_input_micro_usd_per_million: known(model.cached_input_micro_usd_per_million),
-            cache_write_micro_usd_per_million: None,
+            cache_write_micro_usd_per_million: known(model.cache_write_micro_usd_per_million),
             llm_provider_version: i64::try_from(version).ok(),
+            batch: false,
         };
-        (model.model_id.clone(), Arc::new(Model { provider: stream, target, price }))
+        let batch_prices =
+            (known(model.batch_input_micro_usd_per_million), known(model.batch_output_micro_usd_per_million));
+        (model.model_id.clone(), Arc::new(Model { provider: stream, target, price, batch_prices }))
     };
-    Provider { status: state.status, models: state.models.iter().map(model).collect() }
+    let info = ProviderInfo {
+        name: name.clone(),
+        requests_per_minute: state.requests_per_minute,
+        tokens_per_minute: state.tokens_per_minute,
+    };
+    Provider { status: state.status, info, models: state.models.iter().map(model).collect() }
 }
 
 #[cfg(test)]

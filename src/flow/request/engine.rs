@@ -32,7 +32,7 @@ mod work;
 
 pub use config::Config;
 pub use reply::{Begun, Ended, Failure, How, NotSubmitted, Piece, Reply, Submit};
-pub use view::{BreakerView, Snapshot};
+pub use view::{BreakerView, ModelView, ProviderView, Snapshot};
 
 use crate::domain::llm_request::Event;
 use crate::domain::{AnyEvent, LogId, Partitions, StreamId};
@@ -42,6 +42,7 @@ use crate::flow::request::limiter::Limiter;
 use crate::flow::request::queue::{Gate, Item};
 use crate::flow::request::seam::{Lane, OpenRequests, Watcher};
 use crate::flow::request::stats::Stats;
+use crate::flow::request::waits::Waits;
 use crate::ports::index::Head;
 use crate::ports::journal::Recorded;
 use crate::ports::{Clock, Index, Llm, Topics};
@@ -99,6 +100,7 @@ struct Shared {
     bulkheads: Bulkheads,
     breakers: Arc<Breakers>,
     stats: Stats,
+    waits: Waits,
     board: Mutex<Board>,
     arrivals: Mutex<HashMap<StreamId, Arrival>>,
     news: call::News,
@@ -115,6 +117,7 @@ impl Engine {
             bulkheads: Bulkheads::new(config.bulkhead),
             breakers: Breakers::new(config.breaker),
             stats: Stats::default(),
+            waits: Waits::default(),
             board: Mutex::new(Board::new(&config)),
             arrivals: Mutex::default(),
             news: call::News::default(),

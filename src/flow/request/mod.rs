@@ -15,3 +15,4 @@ pub mod report;
 pub mod resolve;
 pub mod seam;
 pub mod stats;
+pub mod waits;

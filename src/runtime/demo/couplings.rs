@@ -85,6 +85,13 @@ fn wish(agent: &PlannedAgent, random: &mut SplitMix64) -> Wish {
     }
 }
 
+impl<'f, 'c> PlannedCoupling<'f, 'c> {
+    /// One more of an agent, beside those of the fleet.
+    pub fn fitting(agent: &'f PlannedAgent<'c>, round: usize) -> Self {
+        Self { agent, round, wish: Wish::Fitting, random: SplitMix64::new(PURPOSE, agent.index) }
+    }
+}
+
 impl PlannedCoupling<'_, '_> {
     pub fn stream(&self) -> StreamId {
         self.agent.company.own(Aggregate::Coupling, &format!("{}/{}", self.agent.index, self.round))
@@ -150,7 +157,7 @@ impl PlannedCoupling<'_, '_> {
 
     /// A server of the agent's domains that its project allows, another one in each round; where the project allows
     /// none of those, any of the domains.
-    fn fitting_server(&self, catalog: &Catalog) -> Uuid {
+    pub fn fitting_server(&self, catalog: &Catalog) -> Uuid {
         let domains = &self.agent.template.domains;
         let in_domain = |server: &RegisterMcpServer| domains.contains(&server.category);
         let allowed = self.servers(catalog, |server| in_domain(server) && self.allows_server(&server.name));

@@ -7,6 +7,8 @@
 //! The fleet comes in [`Stage`]s. A stage may be sent in any order across streams, in its own order within one; the
 //! next may start when all of its commands have their outcomes, because couplings look at agents, servers and models.
 //!
+//! Beside it stands what keeps the fleet busy ([`StandIn`]).
+//!
 //! Refusals belong to it: some wishes cannot be granted (too far from what the agent can do, a server or provider that
 //! the project does not allow, a budget that buys nothing, a model that is not there), so that reasons can be seen.
 
@@ -14,6 +16,7 @@ mod aftermath;
 mod agents;
 mod couplings;
 mod random;
+mod stand_in;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -23,6 +26,8 @@ use crate::domain::wire::Wire;
 use crate::domain::{AnyCommand, Envelope, StreamId};
 use agents::PlannedAgent;
 use uuid::Uuid;
+
+pub use stand_in::{Ask, StandIn, ask};
 
 /// `source` and actor of the demo's commands.
 pub const SOURCE: &str = "agentverse/demo";

@@ -182,12 +182,12 @@ fn private_model(model_id: &str, price: i64, quality: f64) -> Model {
         output_tokens_max: Some(8_192),
         input_micro_usd_per_million: Some(price),
         output_micro_usd_per_million: Some(price),
-        cached_input_micro_usd_per_million: None,
         input_modalities: vec![Modality::Text],
         output_modalities: vec![Modality::Text],
         tool_calling: Some(true),
         structured_output: Some(true),
         latency_ms_p50: Some(2_000),
         quality: Some(quality),
+        ..Model::default()
     }
 }

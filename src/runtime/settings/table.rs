@@ -70,6 +70,7 @@ settings! {
     request_small_tenants_calls_max: usize = 50, Numbers(1, 100_000), "calls", "Calls at a time from a node to one provider for tenants of the tiers onyx and opal.";
     request_middle_tenants_calls_max: usize = 200, Numbers(1, 100_000), "calls", "The same for sapphire and emerald.";
     request_large_tenants_calls_max: usize = 500, Numbers(1, 100_000), "calls", "The same for diamond.";
+    demo_requests_per_minute: u64 = 60, Numbers(0, 6_000), "requests", "Requests that `dev --demo` makes to its stand-in provider; 0: none, and no stand-in.";
     topic_prefix: String = String::new(), Text(64), "", "Goes before every topic's and consumer group's name, so that several fleets share brokers.";
     kafka_brokers: String = "127.0.0.1:9092".to_owned(), Text(4_096), "", "Kafka's brokers to begin with: host:port, separated by commas.";
     kafka_security: Security = Security::Plaintext, OneOf(&["plaintext", "tls", "sasl_plaintext", "sasl_tls"]), "", "How the link to Kafka is secured.";

@@ -75,6 +75,8 @@ struct Counts {
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
     output_tokens_details: Option<OutputDetails>,
+    /// `standard`, `priority` or `batch`.
+    service_tier: Option<String>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -90,6 +92,7 @@ impl Counts {
         self.cache_read_input_tokens = newer.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = newer.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.output_tokens_details = newer.output_tokens_details.or(self.output_tokens_details.take());
+        self.service_tier = newer.service_tier.or(self.service_tier.take());
     }
 
     /// Anthropic counts what goes to and comes from the cache apart from the rest of the input.
@@ -103,6 +106,7 @@ impl Counts {
             cached_input_tokens: cached,
             cache_write_tokens: written,
             reasoning_tokens: details.and_then(|details| details.thinking_tokens).unwrap_or_default(),
+            is_batch: matches!(self.service_tier.as_deref(), Some("batch" | "flex")),
         }
     }
 }
@@ -226,5 +230,24 @@ impl Reader for Reading {
 
     fn usage(&self) -> Option<Usage> {
         self.counts.as_ref().map(Counts::usage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_the_cache_is_a_part_of_the_input_and_a_batch_is_said_by_its_tier() {
+        let mut counts: Counts = serde_json::from_str(
+            r#"{"input_tokens":5,"output_tokens":1,"cache_creation_input_tokens":70,"cache_read_input_tokens":20,"service_tier":"batch"}"#,
+        )
+        .unwrap();
+        counts.update(serde_json::from_str(r#"{"output_tokens":9}"#).unwrap());
+        let usage = counts.usage();
+        assert_eq!((usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens), (95, 20, 70));
+        assert_eq!((usage.output_tokens, usage.is_batch), (9, true), "what came at the beginning stays");
+        counts.update(serde_json::from_str(r#"{"service_tier":"standard"}"#).unwrap());
+        assert!(!counts.usage().is_batch);
     }
 }

@@ -99,6 +99,7 @@ impl Counts {
             cached_input_tokens: cached,
             cache_write_tokens: written,
             reasoning_tokens: 0,
+            is_batch: false,
         }
     }
 }

@@ -95,6 +95,7 @@ impl Counts {
             cached_input_tokens: self.cached_content_token_count.unwrap_or_default(),
             cache_write_tokens: 0,
             reasoning_tokens: thoughts,
+            is_batch: false,
         }
     }
 }

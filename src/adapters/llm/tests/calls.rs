@@ -46,7 +46,7 @@ async fn bytes_go_through_as_they_are_both_ways_and_the_limits_come_along() {
     assert_eq!(&whole.body[..], BODY.as_bytes());
     assert_eq!(whole.end.finish_reason.as_deref(), Some("stop"));
     let usage =
-        Usage { input_tokens: 9, output_tokens: 3, cached_input_tokens: 4, cache_write_tokens: 0, reasoning_tokens: 2 };
+        Usage { input_tokens: 9, output_tokens: 3, cached_input_tokens: 4, reasoning_tokens: 2, ..Usage::default() };
     assert_eq!(whole.end.usage, Some(usage));
     assert_eq!(whole.head.status, 200);
     assert_eq!(whole.head.rates.requests.remaining, Some(41));

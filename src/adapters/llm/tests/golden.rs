@@ -39,7 +39,14 @@ fn of(protocol: WireProtocol, endpoint: &str, case: &Value) -> Call {
 fn usage(case: &Value) -> Option<Usage> {
     let counts: [u64; 5] = serde_json::from_value(case.get("usage")?.clone()).unwrap();
     let [input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens] = counts;
-    Some(Usage { input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens })
+    Some(Usage {
+        input_tokens,
+        output_tokens,
+        cached_input_tokens,
+        cache_write_tokens,
+        reasoning_tokens,
+        is_batch: false,
+    })
 }
 
 fn whole(mut prepared: Prepared, case: &Value) {

@@ -115,3 +115,15 @@ async fn a_request_that_says_otherwise_streams_as_the_call_does() {
     let body = stub.seen.lock()[0].body.clone();
     assert_eq!(body, r#"{"stream_options":{"include_usage":true},"stream":true,"model":"gpt-x"}"#);
 }
+
+#[tokio::test]
+async fn a_service_tier_that_is_charged_as_a_batch_is_told_with_the_usage() {
+    let tiered = |tier: &str| USAGE.replacen('{', &format!("{{\"service_tier\":{tier},"), 1);
+    for (tier, is_batch) in
+        [("\"flex\"", true), ("\"batch\"", true), ("\"default\"", false), ("null", false), ("{\"a\":1}", false)]
+    {
+        let stub = provider(&[FIRST, LAST, &tiered(tier)], 10_000).await;
+        let (_, end) = all(open(streaming(&stub)).await).await;
+        assert_eq!(end.usage, usage().map(|usage| Usage { is_batch, ..usage }), "{tier}");
+    }
+}

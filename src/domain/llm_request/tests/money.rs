@@ -50,7 +50,70 @@ fn the_dearest_request_there_can_be_is_still_exact() {
     assert!(exact * i128::from(ATTEMPTS_MAX) < i128::from(i64::MAX));
 }
 
+#[test]
+fn a_batch_costs_what_its_provider_says_and_no_more_than_any_other_call() {
+    let batch = Price { batch: false, ..price() }.of_batch(Some(1_500_000), Some(7_500_000));
+    assert!(batch.batch);
+    // 500 × 1.5 + 400 × 0.3 + 100 × 3.75 + 200 × 7.5 dollars per million tokens.
+    assert_eq!(usage().cost_pico_usd(&batch), Some(2_745_000_000));
+    let free_of_caches = Price { batch: false, ..price() }.of_batch(Some(200_000), None);
+    assert_eq!(free_of_caches.cached_input_micro_usd_per_million, Some(200_000), "no dearer than what is not cached");
+    assert_eq!(free_of_caches.output_micro_usd_per_million, price().output_micro_usd_per_million);
+    let plain = Price { batch: false, ..price() };
+    assert_eq!(plain.of_batch(None, None), plain, "without prices of batches it costs as any other call");
+}
+
+fn any_price() -> impl Strategy<Value = Option<i64>> {
+    prop::option::of(0..=PRICE_MICRO_USD_PER_MILLION_MAX)
+}
+
+fn any_usage() -> impl Strategy<Value = Usage> {
+    prop::array::uniform5(0..=TOKENS_MAX).prop_map(|numbers| {
+        let [input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens] = numbers;
+        let usage = Usage { input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens };
+        usage.clamped()
+    })
+}
+
 proptest! {
+    #[test]
+    fn a_cost_is_what_wide_arithmetic_says_and_within_bounds(prices in prop::array::uniform4(any_price()), usage in any_usage()) {
+        let [input, output, cached, write] = prices;
+        let price = Price {
+            input_micro_usd_per_million: input,
+            output_micro_usd_per_million: output,
+            cached_input_micro_usd_per_million: cached,
+            cache_write_micro_usd_per_million: write,
+            ..Price::default()
+        };
+        let plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens;
+        let parts = [
+            (plain, input),
+            (usage.cached_input_tokens, cached.or(input)),
+            (usage.cache_write_tokens, write.or(input)),
+            (usage.output_tokens, output),
+        ];
+        let paid = parts.into_iter().filter(|(tokens, _)| *tokens > 0);
+        let wide = paid.map(|(tokens, price)| Some(i128::from(tokens) * i128::from(price?))).sum::<Option<i128>>();
+        prop_assert_eq!(usage.cost_pico_usd(&price).map(i128::from), wide);
+        let most = 2 * i128::from(TOKENS_MAX) * i128::from(PRICE_MICRO_USD_PER_MILLION_MAX);
+        prop_assert!(wide.unwrap_or(0) <= most);
+    }
+
+    #[test]
+    fn a_batch_is_never_dearer_where_its_prices_are_not(prices in prop::array::uniform4(0..=PRICE_MICRO_USD_PER_MILLION_MAX), shares in prop::array::uniform2(0_i64..=100), usage in any_usage()) {
+        let [input, output, cached, write] = prices;
+        let price = Price {
+            input_micro_usd_per_million: Some(input),
+            output_micro_usd_per_million: Some(output),
+            cached_input_micro_usd_per_million: Some(cached),
+            cache_write_micro_usd_per_million: Some(write),
+            ..Price::default()
+        };
+        let batch = price.of_batch(Some(input / 100 * shares[0]), Some(output / 100 * shares[1]));
+        prop_assert!(usage.cost_pico_usd(&batch) <= usage.cost_pico_usd(&price));
+    }
+
     #[test]
     fn whatever_a_provider_reports_can_be_made_to_fit(numbers in prop::array::uniform5(any::<i64>())) {
         let [input_tokens, output_tokens, cached_input_tokens, cache_write_tokens, reasoning_tokens] = numbers;

@@ -14,7 +14,7 @@ fn model(price: Option<i64>, own_max: Option<i64>) -> Model {
         output_tokens_max: own_max,
     };
     let price = Price { input_micro_usd_per_million: price, output_micro_usd_per_million: price, ..Price::default() };
-    Model { provider, target, price }
+    Model { provider, target, price, batch_prices: (None, None) }
 }
 
 #[test]
@@ -44,4 +44,15 @@ fn a_call_falls_under_its_provider_its_model_and_its_tenant() {
     assert_eq!(of(Dimension::Requests), [1, 1, 1]);
     assert_eq!(of(Dimension::Tokens), [7, 7, 0]);
     assert_eq!(of(Dimension::MicroUsd), [0, 0, 9]);
+}
+
+#[test]
+fn a_call_that_was_charged_as_a_batch_has_the_prices_of_batches_where_there_are_any() {
+    let usage = Usage { input_tokens: 10, output_tokens: 10, ..Usage::default() };
+    let cost = |model: &Model, is_batch| usage.cost_pico_usd(&model.price_of(is_batch));
+    let without = model(Some(4), None);
+    assert_eq!((cost(&without, false), cost(&without, true)), (Some(80), Some(80)));
+    let with = Model { batch_prices: (Some(2), Some(1)), ..without };
+    assert_eq!((cost(&with, false), cost(&with, true)), (Some(80), Some(30)));
+    assert_eq!((with.price_of(false).batch, with.price_of(true).batch), (false, true));
 }

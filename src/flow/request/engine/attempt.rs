@@ -1,15 +1,14 @@
 //! One turn of a request: its model is chosen, its attempt started, its call made, and what that came to recorded.
 
-use super::call::price_of;
 use super::choose::{Choice, Chosen};
 use super::intake::lease_over;
 use super::record::Told;
 use super::reply::{Failure, How};
 use super::work::{Caller, Request, Source, Why, Work, instant, state_of};
 use super::{Place, Shared, say};
-use crate::domain::llm_request::{LEASE_MS_MAX, ModelChoice, Price, StartAttempt, TOKENS_MAX};
+use crate::domain::llm_request::{LEASE_MS_MAX, ModelChoice, StartAttempt, TOKENS_MAX};
 use crate::domain::{Micros, Rejection};
-use crate::flow::request::catalog::Model;
+use crate::flow::request::queue::class_of;
 use crate::flow::request::seam::{Answered, Lane, NotTaken};
 use crate::metrics::handles;
 use crate::ports::topic::Accepted;
@@ -143,11 +142,15 @@ impl Shared {
                 return next;
             }
         };
+        if started.attempt == 1 {
+            let (class, now) = (class_of(work.item.priority), Instant::now());
+            self.waits.count(class, now.saturating_duration_since(work.item.arrived), now);
+        }
         let Chosen { index, choice, model, estimate, permit, passed, room, .. } = *chosen;
         let called = self.call(work, request, &model, &choice, estimate, &started, permit).await;
         drop(room);
         passed.tell(called.verdict());
-        self.conclude(work, request, CallOf { started, index, choice, model }, called).await
+        self.conclude(work, request, CallOf { started, index, choice }, called).await
     }
 
     /// Starts the attempt: what is not in the log is not called. A caller's request is submitted with it, in one batch.
@@ -273,13 +276,6 @@ pub struct CallOf {
     pub started: Started,
     pub index: usize,
     pub choice: ModelChoice,
-    pub model: Arc<Model>,
-}
-
-impl CallOf {
-    pub fn price(&self) -> Option<Price> {
-        price_of(&self.model)
-    }
 }
 
 /// Submits a caller's request with its first attempt.

@@ -37,6 +37,8 @@ pub struct Called {
     pub is_cut_short: bool,
     /// What it used, as far as is known, and whether that is estimated.
     pub usage: Option<(Usage, bool)>,
+    /// What it was charged at, where any price is known.
+    pub price: Option<Price>,
 }
 
 pub enum Came {
@@ -112,10 +114,13 @@ impl Shared {
         let deadline = started.lease_ends.min(work.item.deadline);
         let permit = match self.send(work, model, estimate, deadline, permit).await {
             Ok(permit) => permit,
-            Err(came) => return Called { came, seen, latency: Duration::ZERO, is_cut_short: false, usage: None },
+            Err(came) => {
+                return Called { came, seen, latency: Duration::ZERO, is_cut_short: false, usage: None, price: None };
+            }
         };
         handles().request_open_calls.increment(1.0);
         let begun = Instant::now();
+        let open = self.stats.open(choice, begun);
         let call = Call {
             target: model.target.clone(),
             request_id: Some(work.stream().id),
@@ -136,13 +141,15 @@ impl Shared {
             // Whatever the client of the provider does, nothing goes on beyond the lease.
             () = tokio::time::sleep_until(deadline) => Came::Failed(out_of_time(model)),
         };
+        drop(open);
         handles().request_open_calls.decrement(1.0);
         let usage = usage_of(&came, &seen, request);
-        settle(permit, &came, usage.map(|(usage, _)| usage), &model.price);
+        let price = model.price_of(is_batch(&came));
+        settle(permit, &came, usage.map(|(usage, _)| usage), &price);
         self.hear(model, &came, &seen).await;
         let is_out_of_time = matches!(&came, Came::Failed(error) if error.kind == Kind::Timeout(Waited::Total));
         let is_cut_short = is_out_of_time && deadline < begun + self.config.timeouts.total.min(FAIR);
-        Called { came, seen, latency: begun.elapsed(), is_cut_short, usage }
+        Called { came, seen, latency: begun.elapsed(), is_cut_short, usage, price: known(price) }
     }
 
     /// Says that the call goes out now. A permit that ran out while the attempt was started is replaced.
@@ -255,9 +262,13 @@ impl Shared {
 pub struct News(Mutex<HashMap<LimitKey, PerMinute>>);
 
 /// Requests and tokens.
-type PerMinute = (Option<u64>, Option<u64>);
+pub type PerMinute = (Option<u64>, Option<u64>);
 
 impl News {
+    pub fn told(&self, key: &LimitKey) -> Option<PerMinute> {
+        self.0.lock().get(key).copied()
+    }
+
     fn is_new(&self, key: &LimitKey, requests: Option<u64>, tokens: Option<u64>) -> bool {
         if requests.is_none() && tokens.is_none() {
             return false;
@@ -306,13 +317,31 @@ fn usage_of(came: &Came, seen: &Seen, request: &Request) -> Option<(Usage, bool)
         }
         Came::Answered { body: None, .. } => Some(estimated()),
         Came::Failed(error) => match &error.usage {
-            Some(usage) => Some((usage_in(usage), false)),
+            Some(usage) => Some(usage_until(usage_in(usage), seen.assembly.tokens_estimated())),
             None if is_turned_away(error) => Some((Usage::default(), false)),
             None => (!seen.assembly.is_empty()).then(estimated),
         },
         Came::Left { .. } => (!seen.assembly.is_empty()).then(estimated),
         Came::NotSent(_) => None,
     }
+}
+
+/// What a provider had reported when its answer was cut off: a count from the beginning of a stream is below what came.
+fn usage_until(reported: Usage, output_tokens: i64) -> (Usage, bool) {
+    match output_tokens > reported.output_tokens {
+        true => (Usage { output_tokens, ..reported }.clamped(), true),
+        false => (reported, false),
+    }
+}
+
+/// Whether the provider said that it charges the call as a batch.
+fn is_batch(came: &Came) -> bool {
+    let usage = match came {
+        Came::Answered { end, .. } => &end.usage,
+        Came::Failed(error) => &error.usage,
+        Came::Left { .. } | Came::NotSent(_) => return false,
+    };
+    usage.is_some_and(|usage| usage.is_batch)
 }
 
 fn usage_in(usage: &llm::Usage) -> Usage {
@@ -342,9 +371,8 @@ fn settle(permit: Permit, came: &Came, usage: Option<Usage>, price: &Price) {
     }
 }
 
-/// The prices of a model, where any is known.
-pub fn price_of(model: &Model) -> Option<Price> {
-    let price = model.price;
+/// Prices, where any is known.
+fn known(price: Price) -> Option<Price> {
     let prices = [price.input_micro_usd_per_million, price.output_micro_usd_per_million];
     prices.iter().any(Option::is_some).then_some(price)
 }
@@ -355,4 +383,18 @@ fn out_of_time(model: &Model) -> Box<Error> {
     let complaint = llm::Complaint { message, kind: "timeout".into(), param: None, code: None };
     let (provider, head) = (model.target.provider.to_string(), Head::default());
     Box::new(Error { provider, kind, progress: Progress::Sent, head, complaint, cause: None, usage: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reported_before_a_cut_counts_unless_more_had_come_by_then() {
+        let reported = Usage { input_tokens: 90, output_tokens: 1, cache_write_tokens: 40, ..Usage::default() };
+        let more = Usage { output_tokens: 25, ..reported };
+        assert_eq!(usage_until(reported, 25), (more, true), "estimated, with what is known of the prompt");
+        assert_eq!(usage_until(reported, 1), (reported, false));
+        assert_eq!(usage_until(more, 7), (more, false), "a count is better than an estimate below it");
+    }
 }

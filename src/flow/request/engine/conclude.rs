@@ -62,7 +62,7 @@ impl Shared {
         body: Option<Bytes>,
         end: End,
     ) {
-        let Called { seen, latency, usage, .. } = called;
+        let Called { seen, latency, usage, price, .. } = called;
         let (usage, estimated) = usage.unwrap_or_default();
         let (text, sha256, bytes) = match &body {
             Some(body) => {
@@ -77,7 +77,7 @@ impl Shared {
             attempt: of.started.attempt,
             usage,
             estimated,
-            price: of.price(),
+            price,
             latency_ms: millis(latency),
             first_byte_ms: seen.first_byte.map(millis),
             finish_reason: end.finish_reason.map(short),
@@ -101,7 +101,7 @@ impl Shared {
         if !seen.is_passed_on && self.pass_on(caller, Piece::Begun(Box::new(begun))).await.is_err() {
             return;
         }
-        let cost_pico_usd = usage.cost_pico_usd(&of.model.price);
+        let cost_pico_usd = price.and_then(|price| usage.cost_pico_usd(&price));
         let ended = Ended {
             how: How::Completed,
             attempts: work.attempts,
@@ -215,7 +215,7 @@ impl Shared {
         };
         outcome.increment(1);
         if let Some((usage, _)) = &called.usage {
-            metrics::call_costed(usage.cost_pico_usd(&of.model.price));
+            metrics::call_costed(called.price.and_then(|price| usage.cost_pico_usd(&price)));
         }
         if matches!(called.came, Came::Left { .. } | Came::NotSent(_)) {
             return;
@@ -226,8 +226,9 @@ impl Shared {
             handles().llm_input_tokens.record(input_tokens as f64);
             handles().llm_output_tokens.record(output_tokens as f64);
         }
-        let output_tokens = output_tokens.max(0).unsigned_abs();
-        let sample = Sample { latency: called.latency, has_failed, output_tokens };
+        let tokens = |count: i64| count.max(0).unsigned_abs();
+        let (input_tokens, output_tokens) = (tokens(input_tokens), tokens(output_tokens));
+        let sample = Sample { latency: called.latency, has_failed, input_tokens, output_tokens };
         self.stats.count(&of.choice, sample, Instant::now());
         tracing::debug!(stream = %work.stream(), model = of.choice.model_id, has_failed, "a call ended");
     }
@@ -241,7 +242,7 @@ fn ended(of: &CallOf, called: &Called) -> EndAttempt {
         received: !called.seen.assembly.is_empty(),
         usage,
         estimated,
-        price: of.price().filter(|_| usage.is_some()),
+        price: called.price.filter(|_| usage.is_some()),
         latency_ms: Some(millis(called.latency)),
         provider_request_id: request_id(&called.seen.head),
         ..EndAttempt::default()

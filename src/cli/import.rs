@@ -1,0 +1,53 @@
+//! `agentverse import KIND FILE`: what others publish, as commands.
+
+mod litellm;
+mod llm_prices;
+mod models_dev;
+mod offer;
+mod plan;
+mod report;
+mod wanted;
+
+use super::exit::{Error, Exit};
+use clap::Subcommand;
+use std::io::Read;
+use std::path::Path;
+
+/// Largest file that is read.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Prices and limits of models: models.dev's api.json, or LiteLLM's model_prices_and_context_window.json
+    LlmPrices(llm_prices::Args),
+}
+
+pub fn run(args: Args) -> Result<Exit, Error> {
+    match args.kind {
+        Kind::LlmPrices(args) => llm_prices::run(args),
+    }
+}
+
+/// The text of a file, or of standard input for `-`.
+///
+/// # Errors
+/// When it cannot be read, is too large, or is no text.
+fn read(path: &Path) -> Result<String, Error> {
+    let failed = |cause: std::io::Error| Error::Usage(format!("cannot read {}: {cause}", path.display()));
+    let reader: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(std::io::stdin().lock()),
+        false => Box::new(std::fs::File::open(path).map_err(failed)?),
+    };
+    let mut text = String::new();
+    reader.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Error::Usage(format!("{} has more than {FILE_BYTES_MAX} bytes", path.display())));
+    }
+    Ok(text)
+}
