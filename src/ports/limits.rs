@@ -48,8 +48,9 @@ pub trait Limits: Send + Sync + 'static {
     /// Takes in what is returned: leases that are closed, and what calls came to against their estimate.
     async fn give_back(&self, key: &LimitKey, holder: u64, op: u64, returned: &Returned) -> Result<(), Error>;
 
-    /// Sets a limit. `false` where one of this version or newer is there already, by an earlier try of the same too; what is
-    /// known to be spent is taken in all the same. Where there was no limit before, it is exact in windows that begin
+    /// Sets a limit. `false` where a newer version is there already, or this very limit, by an earlier try of the same too;
+    /// what is known to be spent is taken in all the same. Another limit of the same version replaces it: what a tier gives
+    /// is a setting, which changes without the tenant. Where there was no limit before, it is exact in windows that begin
     /// [`LEASE_LIFE`](crate::domain::limit::LEASE_LIFE) and [`SLACK`](crate::domain::limit::SLACK) later.
     async fn set(&self, key: &LimitKey, setting: &Setting) -> Result<bool, Error>;
 

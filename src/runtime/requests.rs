@@ -6,6 +6,7 @@ use crate::adapters::llm::keys::KeySources;
 use crate::adapters::llm::{self, Client, SetupError};
 use crate::api::openai::{AnswerIds, Completions};
 use crate::domain::Partitions;
+use crate::domain::limit::Tiers;
 use crate::flow::batch;
 use crate::flow::batch::runner::Runner;
 use crate::flow::process::watch::Watcher;
@@ -69,7 +70,7 @@ impl Requests {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let start = fresh_id().as_u64_pair();
         let spending = Arc::new(Counted { usage: usage.clone(), clock: clock.clone() });
-        let limits = Arc::new(OwnedLimits::new(limits, index.clone(), partitions, spending.clone()));
+        let limits = Arc::new(OwnedLimits::new(limits, index.clone(), partitions, spending.clone(), settings.tiers()));
         let limits = Arc::new(Alerted::new(limits, spending, topics.clone()));
         // A version 7 id: the low half is random.
         let limiter = Limiter::new(limits, start.1);
@@ -163,6 +164,17 @@ impl Settings {
             connect_timeout: Duration::from_millis(self.llm_connect_ms_max),
             body_bytes_max: self.llm_answer_bytes_max,
             ..llm::Config::default()
+        }
+    }
+
+    /// What each tier gives its tenants.
+    fn tiers(&self) -> Tiers {
+        Tiers {
+            diamond: self.tier_diamond_requests_per_minute,
+            emerald: self.tier_emerald_requests_per_minute,
+            sapphire: self.tier_sapphire_requests_per_minute,
+            opal: self.tier_opal_requests_per_minute,
+            onyx: self.tier_onyx_requests_per_minute,
         }
     }
 

@@ -27,6 +27,8 @@ pub const FILES: &[(&str, &str)] = files![
     "agentverse.coupling.events.v1.yaml",
     "agentverse.dead-letters.v1.yaml",
     "agentverse.llm-requests.v1.yaml",
+    "agentverse.llm_batch.commands.v1.yaml",
+    "agentverse.llm_batch.events.v1.yaml",
     "agentverse.llm_provider.commands.v1.yaml",
     "agentverse.llm_provider.events.v1.yaml",
     "agentverse.llm_request.commands.v1.yaml",

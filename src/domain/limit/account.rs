@@ -82,9 +82,9 @@ impl Account {
         std::mem::take(&mut self.changed)
     }
 
-    /// Sets the limit, unless a newer one is there. A lower one is obeyed from the next grant on.
+    /// Sets the limit, unless a newer one is there, or this one. A lower one is obeyed from the next grant on.
     pub fn set(&mut self, setting: &Setting) -> bool {
-        let newer = setting.version > self.version;
+        let newer = (setting.version, setting.limit) != (self.version, self.limit) && setting.version >= self.version;
         if newer {
             self.changed = true;
             self.version = setting.version;

@@ -49,12 +49,29 @@ impl fmt::Display for LimitKey {
 }
 
 /// Requests per minute of a tenant, by its tier.
-pub fn tier_requests_per_minute(tier: Tier) -> u64 {
-    match tier {
-        Tier::Diamond => 10_000,
-        Tier::Emerald => 5_000,
-        Tier::Sapphire => 2_000,
-        Tier::Opal => 1_000,
-        Tier::Onyx => 500,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiers {
+    pub diamond: u64,
+    pub emerald: u64,
+    pub sapphire: u64,
+    pub opal: u64,
+    pub onyx: u64,
+}
+
+impl Default for Tiers {
+    fn default() -> Self {
+        Self { diamond: 10_000, emerald: 5_000, sapphire: 2_000, opal: 1_000, onyx: 500 }
+    }
+}
+
+impl Tiers {
+    pub fn requests_per_minute(&self, tier: Tier) -> u64 {
+        match tier {
+            Tier::Diamond => self.diamond,
+            Tier::Emerald => self.emerald,
+            Tier::Sapphire => self.sapphire,
+            Tier::Opal => self.opal,
+            Tier::Onyx => self.onyx,
+        }
     }
 }

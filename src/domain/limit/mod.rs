@@ -72,7 +72,7 @@ mod words;
 pub use account::Account;
 pub use amounts::{Amounts, Dimension};
 pub use budget::{Budget, Mark, Period};
-pub use key::{LimitKey, tier_requests_per_minute};
+pub use key::{LimitKey, Tiers};
 pub use standing::{Spending, Standing, Usage};
 pub use words::{Ask, Closed, Correction, Grant, Limit, News, Outcome, Reserved, Returned, Setting, Spent, Why};
 

@@ -70,7 +70,7 @@ fn closed(grant: &Grant, unused: Amounts, released_by: Micros) -> Returned {
 fn tiers_have_the_requests_per_minute_that_were_promised() {
     use crate::domain::tenant::Tier;
     let tiers = [Tier::Diamond, Tier::Emerald, Tier::Sapphire, Tier::Opal, Tier::Onyx];
-    assert_eq!(tiers.map(tier_requests_per_minute), [10_000, 5_000, 2_000, 1_000, 500]);
+    assert_eq!(tiers.map(|tier| Tiers::default().requests_per_minute(tier)), [10_000, 5_000, 2_000, 1_000, 500]);
 }
 
 #[test]

@@ -4,8 +4,9 @@
 //! the head is newer than what was set. So a changed limit needs nobody to carry it here: it counts a lease's life after
 //! its event is indexed, in every process, and the store lets an older head never overwrite a newer one.
 
-use crate::domain::limit::tier_requests_per_minute;
-use crate::domain::limit::{Ask, Budget, Limit, LimitKey, News, Period, Reserved, Returned, Setting, Spent, Standing};
+use crate::domain::limit::{
+    Ask, Budget, Limit, LimitKey, News, Period, Reserved, Returned, Setting, Spent, Standing, Tiers,
+};
 use crate::domain::tenant::{Tier, standing};
 use crate::domain::usage::{self, Series, Window};
 use crate::domain::{AnyState, Partitions, StreamId, TenantId, llm_provider, tenant};
@@ -60,6 +61,7 @@ pub struct OwnedLimits {
     index: Arc<dyn Index>,
     partitions: Partitions,
     spending: Arc<dyn Spending>,
+    tiers: Tiers,
     seen: Mutex<HashMap<LimitKey, Seen>>,
 }
 
@@ -76,8 +78,9 @@ impl OwnedLimits {
         index: Arc<dyn Index>,
         partitions: Partitions,
         spending: Arc<dyn Spending>,
+        tiers: Tiers,
     ) -> Self {
-        Self { limits, index, partitions, spending, seen: Mutex::default() }
+        Self { limits, index, partitions, spending, tiers, seen: Mutex::default() }
     }
 
     /// Sets the limit where its owner's head is newer.
@@ -114,13 +117,23 @@ impl OwnedLimits {
         let (version, state) = self.head(stream).await?;
         let limit = match (key, state) {
             (LimitKey::Provider(_), Some(AnyState::LlmProvider(state))) => of_provider(&state),
-            (LimitKey::Tenant(_), Some(AnyState::Tenant(state))) => of_tenant(&state),
+            (LimitKey::Tenant(_), Some(AnyState::Tenant(state))) => self.of_tenant(&state),
             // Its provisioning may still be under way.
-            (LimitKey::Tenant(_), _) => of_tier(Tier::default()),
+            (LimitKey::Tenant(_), _) => self.of_tier(Tier::default()),
             // Of a model alone nothing is set; its provider may tell of a limit that it has.
             _ => Limit::default(),
         };
         Ok((version, limit))
+    }
+
+    fn of_tenant(&self, state: &tenant::State) -> Limit {
+        let micro_usd = state.monthly_budget_micro_usd.and_then(|budget| u64::try_from(budget).ok());
+        let budget = micro_usd.map(|micro_usd| Budget { micro_usd, period: Period::Month });
+        Limit { budget, ..self.of_tier(state.tier) }
+    }
+
+    fn of_tier(&self, tier: Tier) -> Limit {
+        Limit { requests_per_minute: Some(self.tiers.requests_per_minute(tier)), ..Limit::default() }
     }
 
     async fn head(&self, stream: StreamId) -> Result<(u64, Option<AnyState>), Error> {
@@ -140,15 +153,6 @@ fn of_provider(state: &llm_provider::State) -> Limit {
         tokens_per_minute: limit(state.tokens_per_minute),
         budget: None,
     }
-}
-
-fn of_tenant(state: &tenant::State) -> Limit {
-    let micro_usd = state.monthly_budget_micro_usd.and_then(|budget| u64::try_from(budget).ok());
-    Limit { budget: micro_usd.map(|micro_usd| Budget { micro_usd, period: Period::Month }), ..of_tier(state.tier) }
-}
-
-fn of_tier(tier: Tier) -> Limit {
-    Limit { requests_per_minute: Some(tier_requests_per_minute(tier)), ..Limit::default() }
 }
 
 #[async_trait]

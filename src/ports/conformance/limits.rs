@@ -191,8 +191,10 @@ async fn an_older_setting_never_overwrites_a_newer(one: &Arc<dyn Limits>, other:
     set(one, &key, &per_minute(3, 100, 1000)).await;
     assert_eq!(limit(standing(other, &key).await), (3, Some(100)));
     assert!(!set(other, &key, &per_minute(2, 9, 9)).await);
-    assert!(!set(other, &key, &per_minute(3, 9, 9)).await);
+    assert!(!set(other, &key, &per_minute(3, 100, 1000)).await);
     assert_eq!(limit(standing(other, &key).await), (3, Some(100)));
+    assert!(set(other, &key, &per_minute(3, 50, 1000)).await);
+    assert_eq!(limit(standing(one, &key).await), (3, Some(50)));
     set(other, &key, &per_minute(4, 9, 9)).await;
     assert_eq!(limit(standing(one, &key).await), (4, Some(9)));
 }

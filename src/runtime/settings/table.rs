@@ -67,6 +67,11 @@ settings! {
     statistics_calls_min: u64 = 20, Numbers(1, 1_000_000), "calls", "Calls of a model in five minutes below which nothing is said of it.";
     rebind_after_s: u64 = 120, Numbers(1, 86_400), "s", "A model that is left alone and still fails after this long is down: couplings move to their next model.";
     model_down_recheck_s: u64 = 600, Numbers(1, 86_400), "s", "A model that is down and was not tried for so long gets another chance.";
+    tier_diamond_requests_per_minute: u64 = 10_000, Numbers(1, 100_000_000), "requests", "Requests to LLMs that a tenant of the tier diamond may make in any minute, over all nodes; every node needs the same.";
+    tier_emerald_requests_per_minute: u64 = 5_000, Numbers(1, 100_000_000), "requests", "The same for emerald.";
+    tier_sapphire_requests_per_minute: u64 = 2_000, Numbers(1, 100_000_000), "requests", "The same for sapphire.";
+    tier_opal_requests_per_minute: u64 = 1_000, Numbers(1, 100_000_000), "requests", "The same for opal.";
+    tier_onyx_requests_per_minute: u64 = 500, Numbers(1, 100_000_000), "requests", "The same for onyx.";
     request_small_tenants_calls_max: usize = 50, Numbers(1, 100_000), "calls", "Calls at a time from a node to one provider for tenants of the tiers onyx and opal.";
     request_middle_tenants_calls_max: usize = 200, Numbers(1, 100_000), "calls", "The same for sapphire and emerald.";
     request_large_tenants_calls_max: usize = 500, Numbers(1, 100_000), "calls", "The same for diamond.";
