@@ -5,7 +5,7 @@
 //! and gets nothing twice. Once nothing more can happen the stream ends with an event `end`, and a client that comes back
 //! after that gets 204, at which an `EventSource` stops to ask. What a slow reader does not take is not read ahead.
 
-use super::history::{entry_type, render};
+use super::entry::{entry_type, render};
 use super::problem::{INVALID_CURSOR, Problem, UNAVAILABLE};
 use super::{ApiSettings, Services};
 use crate::domain::AnyState;

@@ -2,21 +2,18 @@
 //! ([`follow`](super::follow)).
 
 use super::access::{Access, Loopback};
+use super::entry::{kind_name, render};
 use super::params::{self, Params};
 use super::problem::Problem;
-use super::resources::time;
 use super::{Services, answer, cursor, follow};
 use crate::domain::record::RecordKind;
 use crate::domain::{Aggregate, StreamId};
-use crate::flow::query::{Entry, HistoryQuery, Order};
+use crate::flow::query::{HistoryQuery, Order};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The values of the parameter `kind`.
-pub const KIND_CHOICES: [&str; 3] = ["event", "refused", "unchanged"];
 
 pub async fn get(
     services: &Arc<Services>,
@@ -98,84 +95,4 @@ fn kinds(params: &mut Params) -> Result<Vec<RecordKind>, Problem> {
     let all = [RecordKind::Event, RecordKind::Refusal, RecordKind::Unchanged];
     let choices: Vec<_> = all.iter().map(|kind| (kind_name(*kind), *kind)).collect();
     Ok(params.choice("kind", &choices)?.into_iter().collect())
-}
-
-fn kind_name(kind: RecordKind) -> &'static str {
-    let [event, refused, unchanged] = KIND_CHOICES;
-    match kind {
-        RecordKind::Event => event,
-        RecordKind::Refusal => refused,
-        RecordKind::Unchanged => unchanged,
-    }
-}
-
-/// The aggregate's name and the record's.
-pub fn entry_type(entry: &Entry) -> String {
-    let record = &entry.recorded.record;
-    let name = match record.kind {
-        RecordKind::Event => record.schema.as_str(),
-        RecordKind::Refusal => "Refusal",
-        RecordKind::Unchanged => "Unchanged",
-    };
-    format!("{}.{name}", record.envelope.stream.aggregate.name())
-}
-
-pub fn render(entry: &Entry) -> Value {
-    let record = &entry.recorded.record;
-    let envelope = &record.envelope;
-    json!({
-        "version": record.version,
-        "type": entry_type(entry),
-        "kind": kind_name(record.kind),
-        "command_id": envelope.command_id,
-        "event_id": record.event_id(),
-        "recorded_at": time(record.recorded_at),
-        "source": envelope.source,
-        "actor": envelope.actor,
-        "correlation": envelope.correlation,
-        "causation": envelope.causation,
-        "position": record.position,
-        "hash": blake3::Hash::from(entry.recorded.hash).to_hex().as_str(),
-        "data": entry.data,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::record::Record;
-    use crate::domain::{Envelope, TenantId};
-    use crate::ports::journal::Recorded;
-    use uuid::Uuid;
-
-    #[test]
-    fn an_entry_tells_who_when_why_and_what() {
-        let stream = StreamId::new(TenantId(Uuid::from_u128(1)), Aggregate::Agent, Uuid::from_u128(2));
-        let mut envelope = Envelope::new(Uuid::from_u128(3), stream);
-        envelope.actor = Some("ada".into());
-        envelope.causation = Some("because".into());
-        let record = Record {
-            position: 6,
-            version: 7,
-            previous: 0,
-            kind: RecordKind::Event,
-            index: 0,
-            last: true,
-            recorded_at: 1_767_225_600_000_000,
-            command_digest: 0,
-            envelope: Arc::new(envelope),
-            schema: "AgentMaintained".into(),
-            fingerprint: 0,
-            payload: Vec::new(),
-        };
-        let event_id = record.event_id();
-        let recorded = Recorded { record, hash: [0xab; 32], decided: None };
-        let expected = json!({
-            "version": 7, "type": "agent.AgentMaintained", "kind": "event", "command_id": Uuid::from_u128(3),
-            "event_id": event_id, "recorded_at": "2026-01-01T00:00:00.000000Z", "source": "unnamed", "actor": "ada",
-            "correlation": null, "causation": "because", "position": 6, "hash": "ab".repeat(32),
-            "data": { "reason": "x" },
-        });
-        assert_eq!(render(&Entry { recorded, data: json!({ "reason": "x" }) }), expected);
-    }
 }

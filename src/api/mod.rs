@@ -11,6 +11,7 @@ mod body;
 mod commands;
 mod convenience;
 mod cursor;
+mod entry;
 mod follow;
 mod health;
 mod heartbeat;

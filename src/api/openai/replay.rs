@@ -7,6 +7,7 @@ use crate::domain::llm_request::{State, Status, payload};
 use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, StreamId};
 use crate::flow::query::{HistoryQuery, Order};
+use crate::flow::request::engine::Failure;
 use crate::flow::request::resolve::Asked;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -91,8 +92,8 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
         Status::Cancelled => return Err(Fault::conflict("cancelled", "the request was cancelled")),
         _ => {
             let message = if state.reason.is_empty() { "the request failed" } else { state.reason.as_str() };
-            let fault = Fault::new(StatusCode::BAD_GATEWAY, "server_error", &state.error, message);
-            return Err(Fault { is_final: true, ..fault });
+            let (code, status) = (state.error.clone(), status_of(&state.error));
+            return Err(Failure { code, message: message.into(), status, complaint: None, retry_after: None }.into());
         }
     }
     let kinds = vec![RecordKind::Event];
@@ -104,6 +105,21 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
         return Err(Fault::conflict("answer_not_stored", message));
     };
     Ok(if is_stream { in_events(chunk_of(&text).as_bytes()) } else { answer::json(StatusCode::OK, text) })
+}
+
+/// The HTTP status that the code of a failure stands for, as the node that carried the request out told it; but for an
+/// error's own status at its provider, which is not on record.
+fn status_of(code: &str) -> u16 {
+    match code {
+        "over_budget" | "rate_limited" | "quota" => 429,
+        "too_large" | "bad_request" | "context_length" | "content_filter" => 400,
+        "tenant_suspended" | "tenant_closed" => 403,
+        "not_found" | "unknown_provider" | "unknown_model" | "provider_deregistered" => 404,
+        "overloaded" | "prompt_gone" => 503,
+        "not_started" => 500,
+        _ if code.starts_with("timeout_") || code == "out_of_time" => 504,
+        _ => 502,
+    }
 }
 
 /// The answer that an event holds in plain text.

@@ -3,7 +3,7 @@
 use super::convert::json_schema;
 use super::{batches, completions, status};
 use crate::api::answer::outcome_name;
-use crate::api::history::KIND_CHOICES;
+use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::api::problem::{CONTENT_TYPE_PROBLEM, KINDS, Problem};
 use crate::domain::Aggregate;

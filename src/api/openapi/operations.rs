@@ -4,7 +4,7 @@ use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_
 use super::{batches, completions, status};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
-use crate::api::history::KIND_CHOICES;
+use crate::api::entry::KIND_CHOICES;
 use crate::api::resources::SHARED_CHOICES;
 use crate::api::routes::{Endpoint, Route};
 use crate::api::usage::WINDOWS_DEFAULT;

@@ -209,13 +209,13 @@ fn workers_that_come_and_go_keep_to_their_limits() {
 }
 
 #[test]
-#[ignore = "takes 15 minutes: run it by name after a change to the limits"]
-fn one_node_uses_its_limits_for_a_quarter_of_an_hour() {
-    on_a_folder(Duration::from_secs(420), 16, Duration::from_secs(25));
+#[ignore = "takes 13 minutes: run it by name after a change to the limits"]
+fn one_node_uses_its_limits_left_alone_and_killed_again_and_again() {
+    on_a_folder(Duration::from_secs(330), 14, Duration::from_secs(24));
 }
 
 #[test]
-#[ignore = "takes 15 minutes: run it by name after a change to the limits"]
-fn eight_workers_use_their_limits_for_a_quarter_of_an_hour() {
-    in_a_fleet(8, Duration::from_secs(420), 16, Duration::from_secs(12));
+#[ignore = "takes 13 minutes: run it by name after a change to the limits"]
+fn eight_workers_use_their_limits_left_alone_and_while_they_come_and_go() {
+    in_a_fleet(8, Duration::from_secs(330), 14, Duration::from_secs(12));
 }
