@@ -1,11 +1,17 @@
 //! Errors of the HTTP surface: problem+json (RFC 9457) with a stable `type` and a sentence that says what to do.
 
+use crate::flow::said::Said;
 use crate::flow::{query, receive};
 use crate::ports::{index, journal, topic, usage, views};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use parking_lot::Mutex;
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// What was said of stores that are away: every request meets them.
+static SAID: Mutex<Said> = Mutex::new(Said::nothing());
 
 /// A kind of problem. `code` is stable: programs match on it, and on `type`, `/problems/<code>`.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,7 +93,9 @@ impl Problem {
             tracing::error!(%error, "stored data cannot be read");
             return Self::new(&DAMAGED, "what is stored here cannot be read; run `agentverse check`, and see the log");
         }
-        tracing::warn!(%error, "a store is not available");
+        if let Some(failures) = SAID.lock().count(Instant::now()) {
+            tracing::warn!(%error, failures, "a store is not available");
+        }
         let problem = Self::new(&UNAVAILABLE, "a store does not answer; try again shortly, and see the log");
         Self { retry_after: Some(Duration::from_secs(1)), ..problem }
     }

@@ -16,7 +16,7 @@ pub mod query;
 pub mod react;
 pub mod relay;
 pub mod request;
-mod said;
+pub mod said;
 pub mod trace;
 pub mod world;
 
