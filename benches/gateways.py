@@ -209,7 +209,7 @@ api_key_location = "none"
     base = re.search(r"^(http://\S+)$", said, re.M)
     if base is None:
         raise RuntimeError(f"it did not start: {said[-500:]}")
-    url = f"{base[1].rstrip('/')}/openai/v1/chat/completions"
+    url = f"{base[1].rstrip('/')}/chat/completions"
     target = Target("TensorZero", url, "tensorzero::model_name::m")
     target.wait(process)
     return target

@@ -135,7 +135,9 @@ fn on_a_folder(stable: Duration, kills: usize, between: Duration) {
     let (mut marks, mut submitted) = (Vec::new(), 0);
     thread::scope(|scope| {
         let load = scope.spawn(|| submit(&client, &fake, &provider, &ends));
-        eventually("the load has begun", || (stats(&fake)["requests"].as_u64() > Some(60)).then_some(()));
+        eventually("the load has begun", || {
+            (stats(&fake)["requests"].as_u64() > Some(REQUESTS_PER_MINUTE / 3)).then_some(())
+        });
         marks.push(second(&fake));
         thread::sleep(stable);
         marks.push(second(&fake));
@@ -173,7 +175,9 @@ fn in_a_fleet(workers: usize, stable: Duration, turns: usize, between: Duration)
     let (mut marks, mut submitted) = (Vec::new(), 0);
     thread::scope(|scope| {
         let load = scope.spawn(|| submit(&shared, &fake, &provider, &ends));
-        eventually("the load has begun", || (stats(&fake)["requests"].as_u64() > Some(60)).then_some(()));
+        eventually("the load has begun", || {
+            (stats(&fake)["requests"].as_u64() > Some(REQUESTS_PER_MINUTE / 3)).then_some(())
+        });
         marks.push(second(&fake));
         thread::sleep(stable);
         marks.push(second(&fake));
