@@ -87,6 +87,7 @@ pub async fn begin(
     let mut follower = Follower {
         services: services.clone(),
         ask,
+        seen: None,
         ready: VecDeque::new(),
         stopping: followers.stopping,
         has_ended: false,
@@ -110,6 +111,8 @@ pub async fn begin(
 struct Follower {
     services: Arc<Services>,
     ask: HistoryQuery,
+    /// Position of the newest entry that was there at the last look, of whatever kind.
+    seen: Option<u64>,
     /// Entries that were read and not sent.
     ready: VecDeque<Entry>,
     stopping: CancellationToken,
@@ -119,8 +122,23 @@ struct Follower {
 }
 
 impl Follower {
-    /// Reads what is new.
+    /// Reads what is new. A look at the newest entry alone says mostly that nothing is.
     async fn look(&mut self) -> Result<(), Problem> {
+        if self.ask.after.is_some() {
+            let newest = HistoryQuery {
+                order: Order::NewestFirst,
+                kinds: Vec::new(),
+                after: None,
+                limit: 1,
+                stream: self.ask.stream,
+            };
+            let page = self.services.query.history(&newest).await?;
+            let last = page.entries.first().map(|entry| entry.recorded.record.position);
+            if last <= self.seen {
+                return Ok(());
+            }
+            self.seen = last;
+        }
         let page = self.services.query.history(&self.ask).await?;
         let last = page.entries.last().map(|entry| entry.recorded.record.position);
         self.ask.after = last.or(self.ask.after);

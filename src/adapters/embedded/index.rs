@@ -294,11 +294,25 @@ impl Index for EmbeddedIndex {
         let journal = self.journal.get().ok_or_else(|| Error::Unavailable("the journal is not open".into()))?;
         let log = stream.log(self.logs.partitions());
         let head = self.heads(log, &[stream]).await?.pop().flatten();
-        let mut records = Vec::new();
         let mut position = head.map_or(0, |head| head.position);
-        while position > 0 && records.len() < records_max {
+        let read = |position| {
             let read = journal.read_now(log, position, 1).map_err(|error| Error::Damaged(error.to_string()))?;
-            let Some(recorded) = read.into_iter().next() else { break };
+            Ok::<_, Error>(read.into_iter().next())
+        };
+        // Who reads on, or looks one record up, names a position beside one of the stream's own: its records lead back from
+        // there, and those after it need not be read.
+        if before <= position {
+            for near in [before, before.saturating_sub(1)] {
+                let known = if near > 0 { read(near)? } else { None };
+                if let Some(recorded) = known.filter(|recorded| recorded.record.stream() == stream) {
+                    position = recorded.record.position;
+                    break;
+                }
+            }
+        }
+        let mut records = Vec::new();
+        while position > 0 && records.len() < records_max {
+            let Some(recorded) = read(position)? else { break };
             position = recorded.record.previous;
             if recorded.record.position < before {
                 records.push(recorded);

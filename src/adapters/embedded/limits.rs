@@ -13,7 +13,7 @@
 //! window make together: the limit, a burst, and one call. Costs one small write per lease, not per request.
 //!
 //! Time is the wall clock's at start and monotonic from then on, so that a clock that is set moves no window; and never
-//! before that of an account.
+//! before that of an account, unless a clock that was far ahead kept it.
 
 use super::folder::{FolderError, Layout};
 use crate::domain::Micros;
@@ -32,6 +32,8 @@ use tokio::time::Instant;
 pub const LIMITS_FILE: &str = "LIMITS";
 /// Of the layout of a body.
 const FORMAT: u8 = 1;
+/// An account that is further ahead was kept by a clock that was wrong: followed, it would move every window and month.
+const AHEAD_MAX: Micros = 120_000_000;
 /// Before a body.
 const HEADER_BYTES: usize = 8;
 /// Accounts on the file that are no longer the last of their keys, before it is written anew: so many, and so many for
@@ -68,7 +70,7 @@ impl FolderLimits {
             Err(error) => return Err(FolderError::io(&path, error)),
         };
         let now = clock.now();
-        accounts.retain(|_, account| !account.is_blank(now));
+        accounts.retain(|_, account| !account.is_blank(now) && account.standing(now).at <= now + AHEAD_MAX);
         let last = accounts.values().map(|account| account.standing(now).at).max();
         let mut inner = Inner { accounts, path, file: None, written: 0 };
         inner.begin().map_err(|error| FolderError::io(&inner.path, error))?;

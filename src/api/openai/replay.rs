@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long a request that others carry out is waited for beyond its deadline.
 const BEYOND: Duration = Duration::from_secs(10);
-/// Records of a request among which its answer is.
+/// Records of a request that are read at once.
 const RECORDS: usize = 100;
 
 /// What the record says of the request; `None` where there is none. Waits for one that is under way.
@@ -97,9 +97,16 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
         }
     }
     let kinds = vec![RecordKind::Event];
-    let query = HistoryQuery { stream, order: Order::NewestFirst, kinds, after: None, limit: RECORDS };
-    let page = services.query.history(&query).await?;
-    let text = page.entries.iter().find_map(|entry| answer_of(&entry.data));
+    let mut query = HistoryQuery { stream, order: Order::NewestFirst, kinds, after: None, limit: RECORDS };
+    // Ratings may have come after the answer, any number of them.
+    let text = loop {
+        let page = services.query.history(&query).await?;
+        let text = page.entries.iter().find_map(|entry| answer_of(&entry.data));
+        if text.is_some() || page.next.is_none() {
+            break text;
+        }
+        query.after = page.next;
+    };
     let Some(text) = text else {
         let message = "the request was carried out, and the tenant keeps no answers; it is not carried out again";
         return Err(Fault::conflict("answer_not_stored", message));

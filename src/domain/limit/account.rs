@@ -84,10 +84,14 @@ impl Account {
 
     /// Sets the limit, unless a newer one is there, or this one. A lower one is obeyed from the next grant on.
     pub fn set(&mut self, setting: &Setting) -> bool {
-        let newer = (setting.version, setting.limit) != (self.version, self.limit) && setting.version >= self.version;
+        let is_other = setting.limit != self.limit;
+        let newer = setting.version > self.version || (setting.version == self.version && is_other);
         if newer {
             self.changed = true;
             self.version = setting.version;
+        }
+        // A version alone says that its owner changed in something else: what was learned of the limit still holds.
+        if newer && is_other {
             self.limit = setting.limit;
             (self.learned_requests, self.learned_tokens) = (None, None);
             for metered in METERED {

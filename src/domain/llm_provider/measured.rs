@@ -15,9 +15,11 @@ pub const CALLS_MIN: i64 = 20;
 pub const RATINGS_MIN: i64 = 5;
 /// A model that fails more often than this is not chosen.
 pub const ERROR_RATE_MAX: f64 = 0.5;
-/// How long after it was measured an error rate counts, in microseconds. A model that nobody chooses is not measured: it
-/// must get another chance.
-pub const ERROR_RATE_LIFE: Micros = 3_600_000_000;
+/// How long after they were measured an error rate and a latency count, in microseconds. A model that nobody chooses is not
+/// measured: it must get another chance.
+pub const MEASURED_LIFE: Micros = 3_600_000_000;
+/// The same for ratings, which come slower.
+pub const RATED_LIFE: Micros = 24 * MEASURED_LIFE;
 /// What a latency, a speed or a cost must move by, as a share of what it was.
 const RELATIVE: f64 = 0.2;
 /// What an error rate or a rating must move by.
@@ -143,7 +145,7 @@ impl ModelStatistics {
             || moved(Some(self.error_rate), Some(before.error_rate), ABSOLUTE)
             || moved(self.quality(), before.quality(), ABSOLUTE)
             || self.is_unreliable() != before.is_unreliable()
-            || self.measured_to.saturating_sub(before.measured_to) >= ERROR_RATE_LIFE / 2
+            || self.measured_to.saturating_sub(before.measured_to) >= MEASURED_LIFE / 2
     }
 
     fn check(&self) -> Result<(), Rejection> {
@@ -182,10 +184,12 @@ impl State {
     /// What counts of a model as of `now`.
     pub fn figures(&self, model: &Model, now: Micros) -> Figures {
         let measured = self.measured.get(&model.model_id);
-        let latency = measured.and_then(|it| it.latency_ms_p50);
-        let quality = measured.and_then(ModelStatistics::quality);
-        let is_fresh = |it: &&ModelStatistics| now.saturating_sub(it.measured_to) <= ERROR_RATE_LIFE;
-        let told = measured.filter(|it| it.calls >= CALLS_MIN).filter(is_fresh);
+        let is_fresh = |it: &&ModelStatistics| now.saturating_sub(it.measured_to) <= MEASURED_LIFE;
+        let fresh = measured.filter(is_fresh);
+        let latency = fresh.and_then(|it| it.latency_ms_p50);
+        let is_rated = |it: &&ModelStatistics| now.saturating_sub(it.measured_to) <= RATED_LIFE;
+        let quality = measured.filter(is_rated).and_then(ModelStatistics::quality);
+        let told = fresh.filter(|it| it.calls >= CALLS_MIN);
         Figures {
             latency_ms_p50: latency.or(model.latency_ms_p50),
             latency_is_measured: latency.is_some(),

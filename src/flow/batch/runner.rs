@@ -2,7 +2,7 @@
 
 use super::task::Task;
 use crate::domain::llm_batch::{State, Status};
-use crate::domain::{Aggregate, AnyState, LogId, Partitions, StreamId};
+use crate::domain::{Aggregate, AnyState, LogId, Partitions, StreamId, TenantId};
 use crate::flow::request::resolve::Resolver;
 use crate::flow::request::seam::{Lane, OpenRequests, Watcher};
 use crate::metrics::handles;
@@ -11,8 +11,8 @@ use crate::ports::journal::Recorded;
 use crate::ports::{Clock, Index, Topics};
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ use tokio_util::task::TaskTracker;
 const AGAIN: Duration = Duration::from_secs(1);
 /// Batches of this process that submit requests at a time; the others wait for their turn, in the order of their starts.
 const RUNNING_MAX: usize = 64;
+/// How many of them may be one tenant's.
+const RUNNING_OF_TENANT_MAX: usize = 4;
 
 /// Bounds and times of batches.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,7 @@ pub struct Shared {
     logs: Mutex<HashMap<LogId, Owned>>,
     claims: AtomicU64,
     room: Arc<Semaphore>,
+    rooms: Mutex<HashMap<TenantId, Weak<Semaphore>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -98,6 +101,7 @@ impl Runner {
             logs: Mutex::default(),
             claims: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(RUNNING_MAX)),
+            rooms: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -208,12 +212,29 @@ impl Shared {
                 word.told.notified().await;
             }
         };
-        // One that is cancelled waits for no turn: it has nothing left to submit.
+        let turn = async {
+            let own = self.room_of(task.tenant()).acquire_owned().await.ok();
+            (own, self.room.clone().acquire_owned().await.ok())
+        };
+        // One that is cancelled or expired waits for no turn: it has nothing left to submit.
         let _turn = tokio::select! {
             () = stop.cancelled() => return,
             () = cancelled => None,
-            turn = self.room.clone().acquire_owned() => turn.ok(),
+            () = tokio::time::sleep(task.expires_in()) => None,
+            turn = turn => Some(turn),
         };
         task.run(stop).await;
+    }
+
+    /// A tenant's own turns, which others do not wait behind.
+    fn room_of(&self, tenant: TenantId) -> Arc<Semaphore> {
+        let mut rooms = self.rooms.lock();
+        if let Some(room) = rooms.get(&tenant).and_then(Weak::upgrade) {
+            return room;
+        }
+        rooms.retain(|_, room| room.strong_count() > 0);
+        let room = Arc::new(Semaphore::new(RUNNING_OF_TENANT_MAX));
+        rooms.insert(tenant, Arc::downgrade(&room));
+        room
     }
 }

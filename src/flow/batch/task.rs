@@ -10,7 +10,7 @@ use super::tally::{End, Tally};
 use crate::domain::llm_batch::{Command, EndBatch, RecordBatchProgress, State, request_stream};
 use crate::domain::llm_request::{self, Operation};
 use crate::domain::wire::WireError;
-use crate::domain::{Micros, StreamId};
+use crate::domain::{Micros, StreamId, TenantId};
 use crate::flow::request::seam::{Answered, Lane};
 use crate::ports::topic::Accepted;
 use crate::ports::{index, topic};
@@ -104,6 +104,16 @@ impl Task {
             lane,
             word,
         })
+    }
+
+    pub fn tenant(&self) -> TenantId {
+        self.batch.tenant
+    }
+
+    /// How long until the window's end.
+    pub fn expires_in(&self) -> Duration {
+        let left = self.expires_at.saturating_sub(self.shared.clock.now());
+        Duration::from_micros(u64::try_from(left).unwrap_or_default())
     }
 
     /// Goes on until the batch has ended, or is another's.

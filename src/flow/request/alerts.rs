@@ -26,6 +26,8 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(2);
 /// For how long a tenant is looked at after its account said that its budget is nearly used.
 const LOOKED_FOR: Duration = Duration::from_secs(7);
+/// After so long it is told again: a budget that was set to another and back begins without an alert.
+const TOLD_FOR: Duration = Duration::from_secs(600);
 /// Tenants that are remembered; beyond it those are forgotten that nobody looks at.
 const TENANTS_MAX: usize = 100_000;
 
@@ -44,11 +46,14 @@ struct Shared {
 struct Watch {
     /// Somebody looks at it, until then.
     until: Option<Instant>,
-    /// What a call wanted that got nothing, since it was last looked at.
+    /// What a call wanted that got nothing, while somebody looks.
     refused: Option<u64>,
-    /// What was told last.
-    told: Option<(u64, Micros, BudgetLevel)>,
+    /// What was told last, and when.
+    told: Option<(Told, Instant)>,
 }
+
+/// Of this budget in this period.
+type Told = (u64, Micros, BudgetLevel);
 
 impl Alerted {
     pub fn new(limits: Arc<dyn Limits>, spending: Arc<dyn Spending>, topics: Arc<dyn Topics>) -> Self {
@@ -78,7 +83,8 @@ impl Alerted {
 impl Shared {
     async fn watch(self: Arc<Self>, tenant: TenantId) {
         loop {
-            let refused = self.tenants.lock().get_mut(&tenant).and_then(|watch| watch.refused.take());
+            // Kept while it is looked: what the calls under way came to is projected a moment later.
+            let refused = self.tenants.lock().get(&tenant).and_then(|watch| watch.refused);
             if let Err(error) = self.look(tenant, refused).await {
                 tracing::warn!(%tenant, %error, "how far a budget is used could not be told; it is tried again");
             }
@@ -86,7 +92,7 @@ impl Shared {
             let mut tenants = self.tenants.lock();
             let Some(watch) = tenants.get_mut(&tenant) else { return };
             if watch.until.is_none_or(|until| until <= Instant::now()) {
-                watch.until = None;
+                (watch.until, watch.refused) = (None, None);
                 return;
             }
         }
@@ -107,7 +113,10 @@ impl Shared {
         };
         let news = (budget.micro_usd, period_ends, level);
         let told = self.tenants.lock().get(&tenant).and_then(|watch| watch.told);
-        if told.is_some_and(|(budget, ends, told)| (budget, ends) == (news.0, news.1) && told >= level) {
+        let is_told = |((budget, ends, told), at): (Told, Instant)| {
+            (budget, ends) == (news.0, news.1) && told >= level && at.elapsed() < TOLD_FOR
+        };
+        if told.is_some_and(is_told) {
             return Ok(());
         }
         let report = ReportBudgetUse {
@@ -123,7 +132,7 @@ impl Shared {
             BudgetLevel::Exhausted => handles().budget_exhausted.increment(1),
         }
         tracing::warn!(%tenant, level = level.name(), "a budget is nearly used");
-        self.tenants.lock().entry(tenant).or_default().told = Some(news);
+        self.tenants.lock().entry(tenant).or_default().told = Some((news, Instant::now()));
         Ok(())
     }
 }

@@ -77,7 +77,11 @@ impl Model {
             Operation::Embeddings => 0,
         };
         let usage = Usage { input_tokens, output_tokens, ..Usage::default() };
-        let micro_usd = usage.cost_pico_usd(&self.price).map_or(0, micro_usd);
+        // A provider may write all of the prompt to its cache, at a higher price.
+        let price = &self.price;
+        let input = price.input_micro_usd_per_million.max(price.cache_write_micro_usd_per_million);
+        let dearest = Price { input_micro_usd_per_million: input, ..*price };
+        let micro_usd = usage.cost_pico_usd(&dearest).map_or(0, micro_usd);
         Estimate { tokens: input_tokens + output_tokens, micro_usd }
     }
 

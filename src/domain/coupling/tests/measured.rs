@@ -3,7 +3,7 @@
 use super::fixtures::*;
 use crate::domain::coupling::*;
 use crate::domain::llm_provider::{
-    self, CALLS_MIN, ERROR_RATE_LIFE, LlmProvider, ModelCondition, ModelHealth, ModelStatistics, ModelStatisticsChanged,
+    self, CALLS_MIN, MEASURED_LIFE, LlmProvider, ModelCondition, ModelHealth, ModelStatistics, ModelStatisticsChanged,
     RATINGS_MIN,
 };
 use crate::domain::spec::{NOW, Spec, TENANT};
@@ -91,7 +91,7 @@ fn a_model_that_fails_more_than_half_of_its_calls_is_rejected_until_that_is_long
     assert_eq!(rejected(0.51, CALLS_MIN, NOW), Some((Unfit::Unreliable, detail)));
     assert_eq!(rejected(0.5, CALLS_MIN, NOW), None);
     assert_eq!(rejected(1.0, CALLS_MIN - 1, NOW), None, "too few calls tell");
-    assert_eq!(rejected(1.0, CALLS_MIN, NOW - ERROR_RATE_LIFE - 1), None, "too long ago");
+    assert_eq!(rejected(1.0, CALLS_MIN, NOW - MEASURED_LIFE - 1), None, "too long ago");
 }
 
 #[test]

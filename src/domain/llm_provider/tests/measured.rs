@@ -87,7 +87,7 @@ fn a_report_is_an_event_only_past_its_threshold() {
         |it| it.rating_mean = Some(0.8),
         // Too few to say anything any more.
         |it| it.ratings = 4,
-        |it| it.measured_to = NOW + ERROR_RATE_LIFE / 2,
+        |it| it.measured_to = NOW + MEASURED_LIFE / 2,
     ];
     for (place, change) in past.into_iter().enumerate() {
         let after = later(change);
@@ -133,7 +133,7 @@ fn what_was_measured_counts_before_what_is_declared() {
     let figures = state.figures(&model("b"), NOW);
     assert_eq!((figures.latency_ms_p50, figures.quality, figures.error_rate), (Some(1_200), Some(0.85), None));
     assert!(!figures.latency_is_measured && !figures.quality_is_measured);
-    let old = state.figures(&model("a"), NOW + ERROR_RATE_LIFE + 1);
+    let old = state.figures(&model("a"), NOW + MEASURED_LIFE + 1);
     assert_eq!((old.latency_ms_p50, old.error_rate), (Some(1_000), None), "it gets another chance");
     let few = |change: fn(&mut ModelStatistics)| {
         let statistics = later(change);
