@@ -134,7 +134,7 @@ fn what_was_measured_counts_before_what_is_declared() {
     assert_eq!((figures.latency_ms_p50, figures.quality, figures.error_rate), (Some(1_200), Some(0.85), None));
     assert!(!figures.latency_is_measured && !figures.quality_is_measured);
     let old = state.figures(&model("a"), NOW + MEASURED_LIFE + 1);
-    assert_eq!((old.latency_ms_p50, old.error_rate), (Some(1_000), None), "it gets another chance");
+    assert_eq!((old.latency_ms_p50, old.error_rate), (Some(1_200), None), "it gets another chance");
     let few = |change: fn(&mut ModelStatistics)| {
         let statistics = later(change);
         let state = Provider::given(with_models().into_iter().chain([changed(None, statistics)])).state().clone();
