@@ -1,5 +1,5 @@
 //! The processor of one log: claim, then take in → decide → append, batch after batch. Commands come by the topic, and by
-//! a [lane](lane) from within the process.
+//! a [lane] from within the process.
 //!
 //! It holds nothing that the log does not prove: the heads that it keeps are pinned only until their index rows are
 //! acknowledged, and are thrown away with the claim.

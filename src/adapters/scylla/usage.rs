@@ -58,7 +58,7 @@ pub struct ScyllaUsage {
 /// A series in one of its periods: the partition of its rows, and its line in the directory.
 type Place = (Series, i32);
 
-/// In the order of [`TableRow::statement`].
+/// In the order in which `TableRow` names its statement.
 const INSERT: [&str; 2] = [
     "INSERT INTO {ks}.usage_rows (tenant, dimension, key, size_s, period, start, log, row) \
      VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?",

@@ -9,7 +9,7 @@
 //! open gates of a class take turns. A tenant that is over a limit of its own is held at all of them.
 //!
 //! **Tenants** share a gate fairly by the tokens that their requests may use, which is what binds at most providers; every
-//! request counts some on top, so that a flood of tiny ones counts too. See [`line`].
+//! request counts some on top, so that a flood of tiny ones counts too. See [`mod@line`].
 //!
 //! **Bounds.** Each class has room for so many. What comes from a log is never lost: over the bound it is for the caller to
 //! keep its id ([`spill`]); a tenant that has less waiting than another displaces the other's newest. Every operation takes

@@ -1,5 +1,6 @@
 //! The servers that a fleet lives on, and what of it they hold.
 
+use crate::e2e::server::eventually;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -67,6 +68,11 @@ impl Ground {
             ClientConfig::new().set("bootstrap.servers", &self.kafka).create().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(client.delete_topics(&[&topic], &AdminOptions::new())).unwrap();
+        // The broker may show it a moment longer, and whoever made it anew would find it there.
+        eventually("the topic is gone", || {
+            let known = client.inner().fetch_metadata(None, PATIENCE).unwrap();
+            known.topics().iter().all(|known| known.name() != topic).then_some(())
+        });
     }
 
     /// Drops the keyspace and deletes the topics; says what could not be.
