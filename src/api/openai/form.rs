@@ -8,12 +8,10 @@ use crate::domain::llm_request::{Operation, Priority};
 use crate::domain::record::ATTRIBUTE_BYTES_MAX;
 use crate::domain::{TenantId, llm_request::DEADLINE_MS_MAX};
 use crate::flow::receive::{Media, media};
-use crate::flow::request::resolve::Asked;
+use crate::flow::request::resolve::{Asked, Shape};
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use serde::Deserialize;
-use std::borrow::Cow;
 use uuid::Uuid;
 
 const PRIORITY: HeaderName = HeaderName::from_static("agentverse-priority");
@@ -111,13 +109,4 @@ impl<'a> Shape<'a> {
             Fault::invalid("body", format!("the body is no JSON object with a text \"model\" ({at}); send one"))
         })
     }
-}
-
-/// The two fields that are not only the provider's.
-#[derive(Deserialize)]
-struct Shape<'a> {
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-    #[serde(default)]
-    stream: Option<bool>,
 }

@@ -8,10 +8,8 @@ use crate::domain::common::PromptStorage;
 use crate::domain::llm_batch::{RequestError, line, request_stream};
 use crate::domain::llm_request::{Operation, Priority, SubmitRequest, prompt_not_stored};
 use crate::domain::{Micros, Rejection, StreamId};
-use crate::flow::request::resolve::{Asked, Refused};
+use crate::flow::request::resolve::{Asked, Refused, Shape};
 use crate::ports::topic::Accepted;
-use serde::Deserialize;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What its record has around a command's payload, in bytes, and some room.
@@ -97,13 +95,4 @@ pub fn error(request: i64, rejection: Rejection) -> RequestError {
     let mut message = rejection.message;
     message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
     RequestError { request, code: rejection.code, message }
-}
-
-/// The two fields that are not only the provider's.
-#[derive(Deserialize)]
-struct Shape<'a> {
-    #[serde(borrow)]
-    model: Cow<'a, str>,
-    #[serde(default)]
-    stream: Option<bool>,
 }

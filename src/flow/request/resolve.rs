@@ -15,6 +15,8 @@ use crate::ports::index::Error;
 use crate::ports::{Clock, Index};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use serde::Deserialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -46,6 +48,15 @@ pub struct Asked {
     /// From now; absent: [`Priority::deadline_ms_default`].
     pub deadline_ms: Option<i64>,
     pub stream: bool,
+}
+
+/// What of a payload is not only its provider's.
+#[derive(Deserialize)]
+pub struct Shape<'a> {
+    #[serde(borrow)]
+    pub model: Cow<'a, str>,
+    #[serde(default)]
+    pub stream: Option<bool>,
 }
 
 /// Why a request goes nowhere.
