@@ -11,6 +11,7 @@ left out with a word. Everything listens on loopback and is ended at the end.
 
 import argparse
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -108,7 +109,7 @@ class Target:
 def hey():
     path = FOLDER / "go/bin/hey"
     if not path.exists():
-        run("go", "install", HEY, env={**__import__("os").environ, "GOBIN": str(path.parent)})
+        run("go", "install", HEY, env={**os.environ, "GOBIN": str(path.parent)})
     return path
 
 
@@ -163,6 +164,8 @@ def litellm(processes, folder):
     process = processes.start(
         "litellm", python("litellm", "litellm[proxy]") / "litellm", "--config", config,
         "--host", "127.0.0.1", "--port", LITELLM, "--telemetry", "False",
+        # Without a key it checks none, as the others here.
+        env={**os.environ, "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"},
     )
     target = Target("LiteLLM", f"http://127.0.0.1:{LITELLM}/v1/chat/completions")
     target.wait(process)
@@ -176,7 +179,7 @@ def portkey(processes, folder):
         run("npm", "install", "--silent", "--prefix", FOLDER / "portkey", "@portkey-ai/gateway")
     process = processes.start(
         "portkey", "node", package / "build/start-server.js", f"--port={PORTKEY}", "--headless",
-        env={**__import__("os").environ, "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"},
+        env={**os.environ, "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"},
     )
     headers = {"x-portkey-provider": "openai", "x-portkey-custom-host": f"http://127.0.0.1:{PROVIDER}/v1"}
     headers["authorization"] = "Bearer none"

@@ -153,8 +153,8 @@ fn render(ask: &UsageQuery, item: &UsageItem) -> Value {
         "latency_ms_p50": latencies.percentile(50),
         "latency_ms_p95": latencies.percentile(95),
         "provider_failures": totals.provider_failures,
-        "ratings": totals.ratings,
-        "rating_mean": totals.rating_mean(),
+        "ratings": totals.ratings.count(),
+        "rating_mean": totals.ratings.mean(),
     })
 }
 

@@ -53,6 +53,7 @@ pub struct Requests {
     limiter: Limiter,
     index: Arc<dyn Index>,
     partitions: Partitions,
+    command_bytes_max: usize,
     answers: Arc<AnswerIds>,
     reports: report::Parts,
     stop: CancellationToken,
@@ -102,7 +103,19 @@ impl Requests {
         let ear = Arc::new(move || heard.heard());
         let reports = report::Parts { ear, usage, index: index.clone(), topics, clock, partitions, config };
         let (answers, tasks) = (Arc::default(), TaskTracker::new());
-        Ok(Self { engine, batches, limiter, index, partitions, answers, reports, stop, stop_limiter, tasks })
+        Ok(Self {
+            engine,
+            batches,
+            limiter,
+            index,
+            partitions,
+            command_bytes_max,
+            answers,
+            reports,
+            stop,
+            stop_limiter,
+            tasks,
+        })
     }
 
     /// Who is to be told of the logs of requests and of their batches.
@@ -115,7 +128,14 @@ impl Requests {
     pub fn completions(&self) -> Completions {
         let resolver = Resolver::new(self.index.clone(), self.partitions, Arc::new(SystemClock));
         let (engine, index, answers) = (self.engine.clone(), self.index.clone(), self.answers.clone());
-        Completions { engine, resolver, index, partitions: self.partitions, answers }
+        Completions {
+            engine,
+            resolver,
+            index,
+            partitions: self.partitions,
+            answers,
+            command_bytes_max: self.command_bytes_max,
+        }
     }
 
     /// Begins to work.

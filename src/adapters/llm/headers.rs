@@ -25,6 +25,47 @@ const KEPT: &[&str] = &[
 ];
 /// What the names of limits begin with.
 const LIMITS: &[&str] = &["x-ratelimit-", "anthropic-ratelimit-"];
+/// By which names the figures of one limit go, the first that is there.
+struct WindowNames {
+    limit: &'static [&'static str],
+    remaining: &'static [&'static str],
+    reset: &'static [&'static str],
+}
+
+macro_rules! names {
+    ($what:literal, $of:literal $(, $more:expr)?) => {
+        &[
+            concat!("x-ratelimit-", $what, "-", $of),
+            concat!("x-ratelimit-", $what, "-", $of, "-minute"),
+            concat!("anthropic-ratelimit-", $of, "-", $what),
+            $($more,)?
+        ]
+    };
+}
+
+/// Of requests, where `x-ratelimit-limit` is what providers with one limit say; of tokens; of those in; of those out.
+const NAMES: [WindowNames; 4] = [
+    WindowNames {
+        limit: names!("limit", "requests", "x-ratelimit-limit"),
+        remaining: names!("remaining", "requests", "x-ratelimit-remaining"),
+        reset: names!("reset", "requests", "x-ratelimit-reset"),
+    },
+    WindowNames {
+        limit: names!("limit", "tokens"),
+        remaining: names!("remaining", "tokens"),
+        reset: names!("reset", "tokens"),
+    },
+    WindowNames {
+        limit: names!("limit", "input-tokens"),
+        remaining: names!("remaining", "input-tokens"),
+        reset: names!("reset", "input-tokens"),
+    },
+    WindowNames {
+        limit: names!("limit", "output-tokens"),
+        remaining: names!("remaining", "output-tokens"),
+        reset: names!("reset", "output-tokens"),
+    },
+];
 /// Most headers that go on, and the longest value.
 const HEADERS_MAX: usize = 48;
 const VALUE_BYTES_MAX: usize = 256;
@@ -35,7 +76,7 @@ pub fn head(status: u16, headers: &HeaderMap, now: Micros) -> Head {
 }
 
 fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
-    let wanted = |name: &str| KEPT.contains(&name) || LIMITS.iter().any(|limit| name.starts_with(limit));
+    let wanted = |name: &str| KEPT.contains(&name) || is_of_limits(name);
     headers
         .iter()
         .filter(|(name, _)| wanted(name.as_str()))
@@ -45,13 +86,22 @@ fn kept(headers: &HeaderMap) -> Vec<(String, String)> {
         .collect()
 }
 
+fn is_of_limits(name: &str) -> bool {
+    LIMITS.iter().any(|limit| name.starts_with(limit))
+}
+
 fn rates(headers: &HeaderMap, now: Micros) -> RateLimits {
+    let retry_after = retry_after(headers, now);
+    // Most answers tell of no limit: theirs are not looked through name by name.
+    if !headers.keys().any(|name| is_of_limits(name.as_str())) {
+        return RateLimits { retry_after, ..RateLimits::default() };
+    }
     RateLimits {
-        requests: window(headers, "requests", now),
-        tokens: window(headers, "tokens", now),
-        input_tokens: window(headers, "input-tokens", now),
-        output_tokens: window(headers, "output-tokens", now),
-        retry_after: retry_after(headers, now),
+        requests: window(headers, &NAMES[0], now),
+        tokens: window(headers, &NAMES[1], now),
+        input_tokens: window(headers, &NAMES[2], now),
+        output_tokens: window(headers, &NAMES[3], now),
+        retry_after,
     }
 }
 
@@ -65,22 +115,12 @@ fn retry_after(headers: &HeaderMap, now: Micros) -> Option<Duration> {
     fine.or_else(|| times::retry_after(text(headers, "retry-after")?, now))
 }
 
-/// `x-ratelimit-limit-requests`, `x-ratelimit-limit-requests-minute`, `anthropic-ratelimit-requests-limit`; and of
-/// providers that have one limit only, `x-ratelimit-limit`.
-fn window(headers: &HeaderMap, of: &str, now: Micros) -> Window {
-    let find = |what: &str| {
-        let names = [
-            format!("x-ratelimit-{what}-{of}"),
-            format!("x-ratelimit-{what}-{of}-minute"),
-            format!("anthropic-ratelimit-{of}-{what}"),
-        ];
-        let only = (of == "requests").then(|| text(headers, &format!("x-ratelimit-{what}"))).flatten();
-        names.iter().find_map(|name| text(headers, name)).or(only)
-    };
+fn window(headers: &HeaderMap, names: &WindowNames, now: Micros) -> Window {
+    let find = |names: &[&str]| names.iter().find_map(|name| text(headers, name));
     Window {
-        limit: find("limit").and_then(count),
-        remaining: find("remaining").and_then(count),
-        reset_after: find("reset").and_then(|text| times::reset(text, now)),
+        limit: find(names.limit).and_then(count),
+        remaining: find(names.remaining).and_then(count),
+        reset_after: find(names.reset).and_then(|text| times::reset(text, now)),
     }
 }
 

@@ -323,7 +323,7 @@ impl Usage for ScyllaUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::usage::Latencies;
+    use crate::domain::usage::{Latencies, Ratings};
 
     #[test]
     fn rows_of_the_first_form_are_read_and_cut_ones_are_not() {
@@ -338,7 +338,7 @@ mod tests {
         for end in 0..first_form.len() {
             assert!(decode(&bytes[..end]).is_err(), "{end} bytes");
         }
-        let rated = Row { totals: Totals { ratings: 2, rating_millionths: -7, ..row.totals }, ..row };
+        let rated = Row { totals: Totals { ratings: Ratings::of(TenantId::SHARED, 7), ..row.totals }, ..row };
         assert_eq!(decode(&postcard::to_stdvec(&rated).unwrap()).unwrap(), rated);
     }
 }

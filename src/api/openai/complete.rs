@@ -8,7 +8,7 @@ use crate::api::{Services, body};
 use crate::domain::common::PromptStorage;
 use crate::domain::llm_request::{self, Operation, Submission, SubmitRequest};
 use crate::domain::personal::Personal;
-use crate::domain::{Aggregate, AnyCommand, Envelope, LogId, Rejection, StreamId, TenantId};
+use crate::domain::{Aggregate, AnyCommand, Envelope, Rejection, StreamId, TenantId};
 use crate::flow::gateway::{self, Wait};
 use crate::flow::request::engine::{NotSubmitted, Submit};
 use crate::flow::request::resolve::Asked;
@@ -19,9 +19,8 @@ use bytes::Bytes;
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Ids that are drawn for one that falls into a log of this node. A node with one log of 1,024 finds one in 20,000 draws
-/// but once in 300 million.
-const DRAWS_MAX: usize = 20_000;
+/// Ids that are tried for one that falls into a certain log. Of 1,024 logs, 20,000 tries miss one once in 300 million.
+const TRIES_MAX: u128 = 20_000;
 
 pub async fn post(services: &Services, loopback: Loopback, operation: Operation, request: Request) -> Response {
     match carry_out(services, loopback, operation, request).await {
@@ -95,15 +94,14 @@ fn request_stream(asked: &Asked) -> StreamId {
     StreamId::new(asked.tenant, Aggregate::LlmRequest, asked.request_id)
 }
 
-/// An id of a request that this node carries out itself, or any where it owns no log.
+/// An id of a request that this node carries out itself, or any where it owns no log. Of one that was drawn, the last bits
+/// are varied until it falls into the log: all of them are random, and they stay so.
 fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Uuid {
-    let owned: Vec<LogId> = completions.engine.owned_logs();
-    let is_owned = |id: &Uuid| {
-        let log = StreamId::new(tenant, Aggregate::LlmRequest, *id).log(completions.partitions);
-        owned.contains(&log)
-    };
-    let drawn = (0..DRAWS_MAX).filter(|_| !owned.is_empty()).map(|_| (services.ids)()).find(is_owned);
-    drawn.unwrap_or_else(|| (services.ids)())
+    let drawn = (services.ids)();
+    let Some(log) = completions.engine.next_log() else { return drawn };
+    let is_there = |id: &Uuid| StreamId::new(tenant, Aggregate::LlmRequest, *id).log(completions.partitions) == log;
+    let varied = (0..TRIES_MAX).map(|bits| Uuid::from_u128(drawn.as_u128() ^ bits));
+    varied.into_iter().find(is_there).unwrap_or(drawn)
 }
 
 async fn submit(services: &Services, completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {

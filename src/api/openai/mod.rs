@@ -43,4 +43,6 @@ pub struct Completions {
     pub partitions: Partitions,
     /// Which request an answer's own id stands for.
     pub answers: Arc<AnswerIds>,
+    /// Most bytes of records that one command may make.
+    pub command_bytes_max: usize,
 }

@@ -244,8 +244,8 @@ fn usage() -> Value {
             "latency_ms_p50": latency("Within a sixteenth."),
             "latency_ms_p95": latency("Within a sixteenth."),
             "provider_failures": count("Calls that failed by the provider's fault, and not by the caller's."),
-            "ratings": { "type": "integer", "description": "Raters of answers who rated in this window for the first time." },
-            "rating_mean": { "type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Of their ratings; null where there is none." },
+            "ratings": { "type": "integer", "description": "Ratings of answers that were given in this window." },
+            "rating_mean": { "type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Their mean; for models, the median over groups of tenants of each group's mean. Null where there is none." },
         },
     })
 }

@@ -1,7 +1,7 @@
 //! `agentverse import llm-prices FILE`: reads the file, holds it against the node, tells the difference, and sends it.
 //!
-//! A command says which version of its provider it was made for: where another one changed it meanwhile, it is refused,
-//! and the import run again. What is already so is not sent.
+//! A command says which version of its provider it was made for. Where it changed meanwhile, as when it was measured, the
+//! provider is read again and what is still to be put is held against it anew. What is already so is not sent.
 
 use super::offer::{Offers, Provider, Refused};
 use super::plan::{Change, Origin, change};
@@ -26,6 +26,8 @@ use uuid::Uuid;
 
 /// Models of one command: what it records has each model twice, and must fit what the journal takes of one command.
 const MODELS_PER_COMMAND: usize = 100;
+/// How often a provider is read again that changes under an import.
+const REREADS_MAX: usize = 5;
 const EVENT: &str = "application/cloudevents+json";
 const SOURCE: &str = "agentverse/import";
 
@@ -139,8 +141,14 @@ impl Node {
         }
     }
 
-    /// Sends a command to a provider of this version, and waits for it; gives the version after it, or why it was refused.
-    async fn send(&mut self, name: &str, id: Uuid, version: u64, data: Value) -> Result<Result<u64, String>, Error> {
+    /// A provider as it is now.
+    async fn provider(&mut self, id: Uuid) -> Result<Known, Error> {
+        let request = Request::get(format!("/v1/llm-providers/{id}"), Some(self.tenant));
+        Ok(self.connection.request(request).await?.json()?)
+    }
+
+    /// Sends a command to a provider of this version, and waits for it.
+    async fn send(&mut self, name: &str, id: Uuid, version: u64, data: Value) -> Result<Sent, Error> {
         let event = json!({
             "type": format!("llm_provider.{name}"), "source": SOURCE, "subject": id, "expectedversion": version,
             "data": data,
@@ -148,15 +156,22 @@ impl Node {
         let body = Bytes::from(event.to_string());
         let request = Request::post("/v1/commands?wait=projected&timeout_ms=30000", Some(self.tenant), EVENT, body);
         let decided: Decided = self.connection.request(request).await?.json()?;
-        if decided.outcome == "applied" {
-            return Ok(Ok(decided.version.unwrap_or(version)));
-        }
-        let why = decided.reason.map_or_else(
-            || format!("it is {} and not decided; import again", decided.outcome),
-            |reason| format!("{}: {}", reason.code, reason.message),
-        );
-        Ok(Err(why))
+        Ok(match (decided.outcome.as_str(), decided.reason) {
+            ("applied", _) => Sent::Applied(decided.version.unwrap_or(version)),
+            (_, Some(reason)) if reason.code == "version_mismatch" => Sent::Changed,
+            (_, Some(reason)) => Sent::Refused(format!("{}: {}", reason.code, reason.message)),
+            (outcome, None) => Sent::Refused(format!("it is {outcome} and not decided; import again")),
+        })
     }
+}
+
+/// What became of a command.
+enum Sent {
+    /// The version after it.
+    Applied(u64),
+    /// Its provider is of another version by now.
+    Changed,
+    Refused(String),
 }
 
 async fn import(args: &Args, offers: &Offers) -> Result<Report, Error> {
@@ -190,7 +205,7 @@ async fn import(args: &Args, offers: &Offers) -> Result<Report, Error> {
             line.id = Some(target.known.id);
             let models = compare(provider, &target.known, &origin, &mut line, &mut report);
             if !args.dry_run
-                && let Err(why) = put(&mut node, target, models).await?
+                && let Err(why) = put(&mut node, target, provider, &origin, models).await?
             {
                 (line.fate, line.reason) = (Fate::Refused, Some(why));
             }
@@ -260,21 +275,52 @@ fn compare(
 }
 
 /// Sends what there is to send; says why where the node refuses it.
-async fn put(node: &mut Node, target: Target, models: Vec<Model>) -> Result<Result<(), String>, Error> {
+async fn put(
+    node: &mut Node,
+    target: Target,
+    provider: &Provider,
+    origin: &Origin,
+    mut models: Vec<Model>,
+) -> Result<Result<(), String>, Error> {
     let (id, mut version) = (target.known.id, target.known.version);
+    let changed = || "it changes all the time; import again when nobody else changes it".to_owned();
     if let Some(data) = target.register {
         match node.send("RegisterLlmProvider", id, version, data).await? {
-            Ok(after) => version = after,
-            Err(why) => return Ok(Err(why)),
+            Sent::Applied(after) => version = after,
+            Sent::Changed => return Ok(Err("another one registered it meanwhile; import again".into())),
+            Sent::Refused(why) => return Ok(Err(why)),
         }
     }
-    for models in models.chunks(MODELS_PER_COMMAND) {
+    let mut rereads = 0;
+    while !models.is_empty() {
+        let rest = models.split_off(models.len().min(MODELS_PER_COMMAND));
         match node.send("PutModels", id, version, json!({ "models": models })).await? {
-            Ok(after) => version = after,
-            Err(why) => return Ok(Err(why)),
+            Sent::Applied(after) => (version, models) = (after, rest),
+            Sent::Changed if rereads == REREADS_MAX => return Ok(Err(changed())),
+            Sent::Changed => {
+                rereads += 1;
+                let known = node.provider(id).await?;
+                models.extend(rest);
+                (version, models) = (known.version, still(&models, provider, &known, origin));
+            }
+            Sent::Refused(why) => return Ok(Err(why)),
         }
     }
     Ok(Ok(()))
+}
+
+/// Those of the models that a provider which changed meanwhile still lacks, as they are to be put to it now.
+fn still(models: &[Model], provider: &Provider, known: &Known, origin: &Origin) -> Vec<Model> {
+    let wanted = models.iter().filter_map(|model| provider.models.get_key_value(&model.model_id));
+    let changes = wanted.map(|(model_id, offer)| {
+        let before = known.models.iter().find(|model| model.model_id == *model_id);
+        change(model_id, offer, before, origin)
+    });
+    let put = |change| match change {
+        Change::Created(model) | Change::Changed(model, _) => Some(*model),
+        Change::Unchanged | Change::Refused(_) => None,
+    };
+    changes.filter_map(put).collect()
 }
 
 #[cfg(test)]
@@ -286,6 +332,26 @@ mod tests {
         assert_eq!(parse("{}", None).unwrap().source, models_dev::NAME);
         assert_eq!(parse(r#"{"a":{"litellm_provider":"x"}}"#, None).unwrap().source, litellm::NAME);
         assert_eq!(parse("{}", Some(Published::Litellm)).unwrap().source, litellm::NAME);
+    }
+
+    #[test]
+    fn what_is_still_to_be_put_is_held_against_the_provider_as_it_is_now() {
+        let file = r#"{"acme":{"name":"Acme","models":{"a":{"id":"a","cost":{"input":1,"output":2}},
+            "b":{"id":"b","cost":{"input":3,"output":4}},"c":{"id":"c","cost":{"input":5,"output":6}}}}}"#;
+        let offers = parse(file, None).unwrap();
+        let provider = &offers.providers["acme"];
+        let origin = Origin { source: "there".into(), priced_at: 7 };
+        let all = provider.models.keys().map(|id| Model { model_id: id.clone(), ..Model::default() });
+        let all: Vec<_> = all.collect();
+        let wanted = still(&all, provider, &Known::default(), &origin);
+        assert_eq!(wanted.len(), 3);
+        // Meanwhile another one put the second as it is in the file, and named the third.
+        let named = Model { model_id: "c".into(), name: "Third".into(), ..Model::default() };
+        let known = Known { models: vec![wanted[1].clone(), named], ..Known::default() };
+        let left = still(&wanted, provider, &known, &origin);
+        let ids: Vec<_> = left.iter().map(|model| model.model_id.as_str()).collect();
+        assert_eq!(ids, ["a", "c"]);
+        assert_eq!(left[1].name, "Third", "what another one changed stays");
     }
 
     #[test]

@@ -42,9 +42,9 @@ pub struct ModelStatistics {
     pub tokens_per_second: Option<f64>,
     /// What 1,000 tokens cost, in and out as they were used; absent where a call's cost is not known.
     pub cost_per_1k_tokens_micro_usd: Option<f64>,
-    /// Raters in the last day.
+    /// Ratings in the last day.
     pub ratings: i64,
-    /// Their mean, 0..1.
+    /// How good they found answers, 0..1: the median over groups of tenants of each group's mean.
     pub rating_mean: Option<f64>,
 }
 

@@ -4,11 +4,11 @@
 use super::records::Operation;
 use super::usage::TOKENS_MAX;
 use crate::domain::Rejection;
+use crate::domain::common::hex;
 use crate::domain::personal::Personal;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// Longest payload, in bytes: with what else its records hold it must fit a message of 1 MiB, which is what the topics
 /// take.
@@ -79,11 +79,7 @@ pub fn text(payload: &Personal) -> Result<&str, Rejection> {
 
 /// SHA-256 of a text's bytes, in lower-case hex.
 pub fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(text.as_bytes()))
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! Ratings: how good an answer was, in the words and numbers of whoever asked.
 //!
-//! A score is kept in whole millionths, and an event says what it replaces, so that sums over any number of ratings are
-//! exact whatever their order. A comment may repeat the prompt, so it is kept only where prompts are.
+//! A score is kept in whole millionths, so that sums over any number of ratings are exact whatever their order. A comment
+//! may repeat the prompt, so it is kept only where prompts are.
 
 use super::{AnswerRated, AttemptEnd, Event, RateAnswer, State, Status, view};
 use crate::domain::common::{PromptStorage, TEXT_BYTES_MAX, check_length, check_unit};

@@ -5,6 +5,7 @@
 //! object repeats a key, the last one counts.
 
 use super::{DigestedTool, Tool};
+use crate::domain::common::hex;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Number, Value};
@@ -47,11 +48,7 @@ pub fn digest(name: &str, description: &str, input_schema: &str) -> String {
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&hasher.finalize())
 }
 
 fn canonical(value: &Value) -> String {

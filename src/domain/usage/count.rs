@@ -1,6 +1,6 @@
 //! What one event counts for, and for whom.
 
-use super::{Dimension, Latencies, Series, Slot, Totals, Window};
+use super::{Dimension, Latencies, Ratings, Series, Slot, Totals, Window};
 use crate::domain::llm_request::{Event, ModelChoice, State};
 use crate::domain::{Micros, StreamId, TenantId};
 use std::sync::Arc;
@@ -67,9 +67,8 @@ pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted>
             (Totals { extra_calls: 1, ..call }, Some(&it.model))
         }
         Event::AnswerRated(it) => {
-            let ratings = i64::from(it.before_millionths.is_none());
-            let rating_millionths = it.after_millionths.saturating_sub(it.before_millionths.unwrap_or(0));
-            (Totals { ratings, rating_millionths, ..Totals::default() }, Some(&it.model))
+            let ratings = Ratings::of(stream.tenant, it.after_millionths);
+            (Totals { ratings, ..Totals::default() }, Some(&it.model))
         }
         Event::RequestFailed(_) => (Totals { requests_failed: 1, ..Totals::default() }, state.model()),
         Event::RequestExpired(_) => (Totals { requests_expired: 1, ..Totals::default() }, state.model()),

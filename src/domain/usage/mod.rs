@@ -9,6 +9,7 @@
 
 mod count;
 mod latencies;
+mod ratings;
 mod retention;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod window;
 
 pub use count::{Counted, Key, count, is_counted, model_key};
 pub use latencies::Latencies;
+pub use ratings::Ratings;
 pub use retention::Retention;
 pub use totals::Totals;
 pub use window::{PERIOD_WINDOWS, Window};

@@ -156,14 +156,13 @@ fn rated(before_millionths: Option<i64>, after_millionths: i64) -> Event {
 }
 
 #[test]
-fn a_rating_counts_once_and_its_change_counts_the_difference() {
+fn a_rating_counts_where_it_was_given_and_so_does_its_change() {
     let mut sum = counted(&rated(None, 250_000), &state()).totals;
-    assert_eq!((sum.ratings, sum.rating_mean(), sum.requests_completed), (1, Some(0.25), 0));
-    sum.add(&counted(&rated(Some(250_000), 1_000_000), &state()).totals);
-    sum.add(&counted(&rated(None, 500_000), &state()).totals);
-    assert_eq!((sum.ratings, sum.rating_millionths, sum.rating_mean()), (2, 1_500_000, Some(0.75)));
+    assert_eq!((sum.ratings.count(), sum.ratings.mean(), sum.requests_completed), (1, Some(0.25), 0));
+    sum.add(&counted(&rated(None, 750_000), &state()).totals);
+    assert_eq!((sum.ratings.count(), sum.ratings.mean()), (2, Some(0.5)));
     let later = counted(&rated(Some(1_000_000), 0), &state()).totals;
-    assert_eq!((later.ratings, later.rating_mean()), (0, None), "nobody new rated in that window");
+    assert_eq!((later.ratings.count(), later.ratings.mean()), (1, Some(0.0)), "what a window shows was said in it");
 }
 
 #[test]

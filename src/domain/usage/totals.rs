@@ -3,8 +3,8 @@
 //! Counts and tokens are 64 bits wide: at the most that one call can have (1e8 tokens each way) they hold 9e10 calls of
 //! one window. The cost is 128 bits of pico-dollars: at $400,000 a call, more calls than there are atoms to count them.
 
-use super::Latencies;
-use crate::domain::llm_request::{MILLION, Usage};
+use super::{Latencies, Ratings};
+use crate::domain::llm_request::Usage;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,15 +33,13 @@ pub struct Totals {
     pub latencies: Latencies,
     /// Calls that failed by the provider's fault; those that fail by the caller's say nothing of a model.
     pub provider_failures: u64,
-    /// Raters of answers. A rating counts in the window in which it was given; one that replaces another adds nobody.
-    pub ratings: i64,
-    /// Sum of what was given, in millionths, less what was taken back: below 0 where that was given in an earlier window.
-    pub rating_millionths: i64,
+    /// Of answers, in the window in which they were given.
+    pub ratings: Ratings,
 }
 
 impl Totals {
     /// Fields at the end that rows of the first form lack: failures by the provider's fault, and ratings.
-    pub const FIELDS_ADDED: usize = 3;
+    pub const FIELDS_ADDED: usize = 2;
 
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in [
@@ -63,15 +61,7 @@ impl Totals {
         }
         self.cost_pico_usd = self.cost_pico_usd.saturating_add(other.cost_pico_usd);
         self.latencies.add(&other.latencies);
-        self.ratings = self.ratings.saturating_add(other.ratings);
-        self.rating_millionths = self.rating_millionths.saturating_add(other.rating_millionths);
-    }
-
-    /// The mean of the ratings, 0..1; absent without any.
-    pub fn rating_mean(&self) -> Option<f64> {
-        // Where a rating of another window was replaced, the sum is not of these raters alone.
-        let mean = || self.rating_millionths as f64 / MILLION as f64 / self.ratings as f64;
-        (self.ratings > 0).then(|| mean().clamp(0.0, 1.0))
+        self.ratings.add(&other.ratings);
     }
 
     /// The totals of one call; a cost that is not known counts where it may be one.

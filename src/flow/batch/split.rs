@@ -3,13 +3,13 @@
 //!
 //! Memory: one part, one line, and 16 bytes for each request's `custom_id`.
 
+use crate::domain::common::hex;
 use crate::domain::llm_batch::{
     CloseBatchFile, FILE_BYTES_MAX, LINE_BYTES_MAX, LineProblem, PART_BYTES_MAX, PROBLEMS_MAX, REQUESTS_MAX, line,
 };
 use crate::domain::llm_request::Operation;
 use hashbrown::HashSet;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// Why an upload is no file of requests.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,17 +18,21 @@ pub enum Refused {
     FileTooLarge,
     #[error("the file has more than {REQUESTS_MAX} requests; make several files of it")]
     TooManyRequests,
-    #[error("line {0} has more than {LINE_BYTES_MAX} bytes, which is more than a request may have")]
-    LineTooLong(i64),
+    #[error("line {line} has more than {bytes_max} bytes, which is more than a request may have")]
+    LineTooLong { line: i64, bytes_max: usize },
     #[error("line {0} is not UTF-8; a file of requests is JSON lines in UTF-8")]
     NotText(i64),
     #[error("the file has no lines; upload one request a line, as JSON")]
     Empty,
 }
 
+/// What a part's record has around it, in bytes, and some room.
+const AROUND: usize = 2_048;
+
 /// See the module.
-#[derive(Default)]
 pub struct Splitter {
+    line_bytes_max: usize,
+    part_bytes_max: usize,
     /// What came and is in no part yet: whole lines, and then the beginning of one.
     held: Vec<u8>,
     /// Where the beginning of a line is.
@@ -45,6 +49,26 @@ pub struct Splitter {
 }
 
 impl Splitter {
+    /// For a fleet whose commands may make so many bytes of records.
+    pub fn new(command_bytes_max: usize) -> Self {
+        let room = command_bytes_max.saturating_sub(AROUND);
+        Self {
+            line_bytes_max: LINE_BYTES_MAX.min(room),
+            part_bytes_max: PART_BYTES_MAX.min(room),
+            held: Vec::new(),
+            whole: 0,
+            hasher: Sha256::new(),
+            parts: 0,
+            bytes: 0,
+            lines: 0,
+            requests: 0,
+            operation: None,
+            is_mixed: false,
+            custom_ids: HashSet::new(),
+            problems: Vec::new(),
+        }
+    }
+
     /// Takes the next bytes; gives the parts that they complete.
     ///
     /// # Errors
@@ -57,8 +81,8 @@ impl Splitter {
         self.hasher.update(bytes);
         let mut parts = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.held.len() - self.whole + piece.len() > LINE_BYTES_MAX + 2 {
-                return Err(Refused::LineTooLong(self.lines + 1));
+            if self.held.len() - self.whole + piece.len() > self.line_bytes_max {
+                return Err(Refused::LineTooLong { line: self.lines + 1, bytes_max: self.line_bytes_max });
             }
             self.held.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
@@ -82,15 +106,10 @@ impl Splitter {
         if self.lines == 0 {
             return Err(Refused::Empty);
         }
-        let mut sha256 = String::with_capacity(64);
-        for byte in self.hasher.finalize() {
-            // Writing to a string does not fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
         let closing = CloseBatchFile {
             parts: self.parts,
             bytes: self.bytes,
-            sha256,
+            sha256: hex(&self.hasher.finalize()),
             requests: self.requests,
             operation: self.operation.filter(|_| !self.is_mixed),
             problems: self.problems,
@@ -124,12 +143,12 @@ impl Splitter {
             }
         }
         // A part ends before the line that would make it too large, which may be a part by itself.
-        if self.held.len() > PART_BYTES_MAX && self.whole > 0 {
+        if self.held.len() > self.part_bytes_max && self.whole > 0 {
             let whole = self.whole;
             self.cut(whole, parts)?;
         }
         self.whole = self.held.len();
-        if self.whole > PART_BYTES_MAX {
+        if self.whole > self.part_bytes_max {
             let whole = self.whole;
             self.cut(whole, parts)?;
         }
@@ -179,8 +198,10 @@ mod tests {
         line(id, "/v1/chat/completions")
     }
 
+    const COMMAND_BYTES_MAX: usize = 16 << 20;
+
     fn split(text: &[u8], chunk: usize) -> Result<(Vec<String>, CloseBatchFile), Refused> {
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(COMMAND_BYTES_MAX);
         let mut parts = Vec::new();
         for bytes in text.chunks(chunk) {
             parts.extend(splitter.push(bytes)?);
@@ -223,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_of_small_commands_has_smaller_parts_and_shorter_lines() {
+        let (room, text) = (64 * 1024 - AROUND, chat("a").repeat(5_000));
+        let mut splitter = Splitter::new(64 * 1024);
+        let mut parts = splitter.push(text.as_bytes()).unwrap();
+        parts.extend(splitter.finish().unwrap().0);
+        assert!(parts.len() > 1 && parts.iter().all(|part| part.len() <= room), "{}", parts.len());
+        assert_eq!(parts.concat(), text);
+        let mut splitter = Splitter::new(64 * 1024);
+        assert!(splitter.push(&vec![b'x'; room]).is_ok());
+        assert_eq!(splitter.push(b"x").unwrap_err(), Refused::LineTooLong { line: 1, bytes_max: room });
+    }
+
+    #[test]
     fn what_is_wrong_with_lines_is_told_with_their_numbers() {
         let text = [chat("a"), "\n".to_owned(), "{\n".to_owned(), chat("a"), chat("b")].concat();
         let (_, closing) = split(text.as_bytes(), 7).unwrap();
@@ -243,12 +277,16 @@ mod tests {
     fn what_is_no_file_of_requests_is_refused_as_soon_as_it_is_seen() {
         assert_eq!(split(b"", 1).unwrap_err(), Refused::Empty);
         assert_eq!(split(b"{}\n\xff\xff\n", 1).unwrap_err(), Refused::NotText(2));
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(COMMAND_BYTES_MAX);
         let refused = (0..20).find_map(|_| splitter.push(&[b'x'; 100_000]).err());
-        assert_eq!(refused, Some(Refused::LineTooLong(1)), "an endless line is not gathered");
+        assert_eq!(
+            refused,
+            Some(Refused::LineTooLong { line: 1, bytes_max: LINE_BYTES_MAX }),
+            "an endless line is not gathered"
+        );
         let many = "x\n".repeat(REQUESTS_MAX as usize + 1);
         assert_eq!(split(many.as_bytes(), 100_000).unwrap_err(), Refused::TooManyRequests);
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(COMMAND_BYTES_MAX);
         let lines = vec![b'\n'; 1 << 20];
         let refused = (0..=100).find_map(|_| splitter.push(&lines).err());
         assert_eq!(refused, Some(Refused::FileTooLarge));

@@ -25,14 +25,18 @@ pub struct Tally {
     /// Of the requests right after the progress; `None` while one is under way.
     beyond: VecDeque<Option<End>>,
     open: BTreeSet<i64>,
+    /// Of the errors of the progress, and the most of one record.
+    error_bytes: usize,
+    error_bytes_max: usize,
 }
 
 impl Tally {
-    /// Goes on from what was recorded of a batch.
-    pub fn of(run: &Run) -> Self {
+    /// Goes on from what was recorded of a batch. One record takes so many bytes of errors, and one error more.
+    pub fn of(run: &Run, error_bytes_max: usize) -> Self {
         let Run { line, completed, failed, expired, .. } = *run;
         let progress = Progress { line, completed, failed, expired, errors: Vec::new() };
-        Self { told: line, progress, beyond: VecDeque::new(), open: BTreeSet::new() }
+        let (beyond, open) = (VecDeque::new(), BTreeSet::new());
+        Self { told: line, progress, beyond, open, error_bytes: 0, error_bytes_max }
     }
 
     /// The number of the first request that nothing was said of.
@@ -68,7 +72,7 @@ impl Tally {
 
     /// Moves the progress on as far as one record of it may go.
     pub fn advance(&mut self) {
-        while self.progress.errors.len() < ERRORS_MAX
+        while !self.is_full()
             && let Some(end) = self.beyond.pop_front_if(|end| end.is_some()).flatten()
         {
             let progress = &mut self.progress;
@@ -77,6 +81,7 @@ impl Tally {
                 End::Completed => progress.completed += 1,
                 End::Failed(error) => {
                     progress.failed += 1;
+                    self.error_bytes += error.as_ref().map_or(0, bytes_of);
                     progress.errors.extend(error);
                 }
                 End::Expired => {
@@ -89,7 +94,7 @@ impl Tally {
 
     /// Whether the progress holds as many errors as one record takes.
     pub fn is_full(&self) -> bool {
-        self.progress.errors.len() >= ERRORS_MAX
+        self.progress.errors.len() >= ERRORS_MAX || self.error_bytes >= self.error_bytes_max
     }
 
     pub fn progress(&self) -> &Progress {
@@ -105,7 +110,14 @@ impl Tally {
     pub fn tell(&mut self) {
         self.told = self.progress.line;
         self.progress.errors.clear();
+        self.error_bytes = 0;
     }
+}
+
+/// What an error takes in a record, at most.
+fn bytes_of(error: &RequestError) -> usize {
+    let RequestError { code, message, .. } = error;
+    code.len() + message.len() + 32
 }
 
 #[cfg(test)]
@@ -118,7 +130,7 @@ mod tests {
 
     #[test]
     fn progress_waits_for_the_first_that_has_not_ended() {
-        let mut tally = Tally::of(&Run { line: 10, completed: 9, failed: 1, ..Run::default() });
+        let mut tally = Tally::of(&Run { line: 10, completed: 9, failed: 1, ..Run::default() }, usize::MAX);
         assert_eq!(tally.next(), 11);
         tally.begin();
         tally.skip(failed(12));
@@ -139,12 +151,25 @@ mod tests {
 
     #[test]
     fn one_record_takes_so_many_errors_and_no_more() {
-        let mut tally = Tally::of(&Run::default());
+        let mut tally = Tally::of(&Run::default(), usize::MAX);
         (0..ERRORS_MAX as i64 + 3).for_each(|number| tally.skip(failed(number + 1)));
         tally.advance();
         assert!(tally.is_full() && tally.progress().line == ERRORS_MAX as i64);
         tally.tell();
         tally.advance();
         assert_eq!((tally.progress().line, tally.progress().errors.len()), (ERRORS_MAX as i64 + 3, 3));
+    }
+
+    #[test]
+    fn one_record_takes_so_many_bytes_of_errors() {
+        let mut tally = Tally::of(&Run::default(), 2_000);
+        let error = |request| RequestError { request, message: "x".repeat(968), ..RequestError::default() };
+        (1..=5).for_each(|number| tally.skip(End::Failed(Some(error(number)))));
+        let lines = [2, 4, 5].map(|line| {
+            tally.advance();
+            assert_eq!((tally.progress().line, tally.is_full()), (line, line < 5));
+            tally.tell();
+        });
+        assert_eq!(lines.len(), 3);
     }
 }

@@ -30,6 +30,8 @@ const RESOLVED_AT_ONCE: usize = 16;
 /// Between two looks: at first, and at most.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(2);
+/// Which part of what a command may make the errors in one record of progress may be.
+const ERRORS_SHARE: usize = 4;
 /// How long after the window's end a request is waited for of which no log knows anything.
 const GRACE: Micros = 600 * 1_000_000;
 
@@ -89,7 +91,7 @@ impl Task {
         let run = state.run.as_ref().filter(|_| state.is_running())?;
         let is_first = word.is_first;
         Some(Self {
-            tally: Tally::of(run),
+            tally: Tally::of(run, shared.config.command_bytes_max / ERRORS_SHARE),
             operation: run.operation,
             expires_at: run.expires_at,
             requests: state.file.requests,

@@ -92,6 +92,8 @@ impl Processor<'_> {
                     came = true;
                 }
             }
+            // Whoever is about to ask for more at this moment goes first, and shares the batch.
+            tokio::task::yield_now().await;
         }
         if stop.is_cancelled() {
             return Ok(false);

@@ -135,9 +135,9 @@ impl Engine {
         }))
     }
 
-    /// The logs that this process owns: a request of [`Self::submit`] must be of one of them.
-    pub fn owned_logs(&self) -> Vec<LogId> {
-        self.0.board.lock().owned_logs()
+    /// The log for a new request of [`Self::submit`], which must be of one that this process owns; `None` where it owns none.
+    pub fn next_log(&self) -> Option<LogId> {
+        self.0.board.lock().next_log()
     }
 
     /// Takes a request whose caller waits for the answer. It is durable before its call is made, and not before: what is

@@ -1,6 +1,7 @@
 //! Amazon's request signature, version 4.
 
 use crate::adapters::llm::wire::segment;
+use crate::domain::common::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
@@ -68,10 +69,6 @@ fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
     }
     let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
     Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

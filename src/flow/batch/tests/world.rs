@@ -83,7 +83,7 @@ impl Store {
         store.say(BATCH, llm_batch::Command::OpenBatchFile(OpenBatchFile { filename: "f".into() })).await;
         // Parts of three lines: a file of this size would be one.
         let lines: Vec<_> = text.split_inclusive('\n').collect();
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(1 << 20);
         assert!(splitter.push(text.as_bytes()).unwrap().is_empty());
         let (_, mut closing) = splitter.finish().unwrap();
         closing.parts = 0;

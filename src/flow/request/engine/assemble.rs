@@ -4,10 +4,10 @@
 //! merged by number, and anything else is what it was last; so fields that are not known here survive. What makes the whole
 //! larger than is stored is left out, and so then is the whole.
 
+use crate::domain::common::hex;
 use crate::domain::llm_request::payload::{BYTES_PER_TOKEN, sha256};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// See the module.
 #[derive(Debug)]
@@ -85,15 +85,7 @@ impl Assembly {
                 let (sha256, bytes) = (sha256(&whole), whole.len());
                 (Some(whole), sha256, bytes)
             }
-            None => {
-                let digest = self.chunks.finalize();
-                let hex = digest.iter().fold(String::with_capacity(64), |mut hex, byte| {
-                    // Writing to a string does not fail.
-                    let _ = write!(hex, "{byte:02x}");
-                    hex
-                });
-                (None, hex, self.bytes)
-            }
+            None => (None, hex(&self.chunks.finalize()), self.bytes),
         }
     }
 }

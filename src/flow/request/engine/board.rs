@@ -21,6 +21,10 @@ const ROOMS_MAX: usize = 4096;
 /// Expiries under way, beside what is carried out.
 const EXPIRING_MAX: usize = 1024;
 
+/// New requests that one log takes in a row. What costs is a batch of a log, more than a request of it: those that come at
+/// the same time share it, however many logs there are. The more come, the more logs have their turn at the same time.
+const STREAK: usize = 256;
+
 /// A claim of a log.
 pub struct Owned {
     pub generation: u64,
@@ -49,7 +53,9 @@ pub enum Admitted {
 pub struct Board {
     queue: Queue,
     pub spill: Spill,
-    logs: HashMap<LogId, Owned>,
+    logs: BTreeMap<LogId, Owned>,
+    /// New requests that were given a log.
+    placed: usize,
     waiting: HashMap<StreamId, Box<Work>>,
     /// By stream and claim: a call may go on when its log is claimed anew.
     running: BTreeMap<(StreamId, u64), Arc<Stop>>,
@@ -64,7 +70,8 @@ impl Board {
         Self {
             queue: Queue::new(config.queue),
             spill: Spill::default(),
-            logs: HashMap::new(),
+            logs: BTreeMap::new(),
+            placed: 0,
             waiting: HashMap::new(),
             running: BTreeMap::new(),
             behind: HashMap::new(),
@@ -98,6 +105,13 @@ impl Board {
 
     pub fn owned_logs(&self) -> Vec<LogId> {
         self.logs.keys().copied().collect()
+    }
+
+    /// The log for the next new request; `None` where none is owned.
+    pub fn next_log(&mut self) -> Option<LogId> {
+        let turn = (self.placed / STREAK).checked_rem(self.logs.len())?;
+        self.placed = self.placed.wrapping_add(1);
+        self.logs.keys().nth(turn).copied()
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -309,5 +323,36 @@ impl Board {
                 position: *position,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Aggregate;
+    use crate::flow::request::seam::{Answered, NotTaken};
+    use crate::ports::topic::Accepted;
+
+    struct NoLane;
+
+    #[async_trait::async_trait]
+    impl Lane for NoLane {
+        async fn send(&self, _: Arc<Accepted>) -> Result<Answered, NotTaken> {
+            Err(NotTaken { unknown: false })
+        }
+    }
+
+    #[test]
+    fn new_requests_go_to_each_log_in_turn_many_in_a_row() {
+        let mut board = Board::new(&Config::new("w1"));
+        assert_eq!(board.next_log(), None);
+        for partition in [7, 1, 4] {
+            let log = LogId { aggregate: Aggregate::LlmRequest, partition };
+            board.own(log, Arc::new(NoLane), Partitions::from(8));
+        }
+        let placed: Vec<u16> = (0..4 * STREAK).map(|_| board.next_log().unwrap().partition).collect();
+        let turns: Vec<u16> = placed.chunks(STREAK).map(|turn| turn[0]).collect();
+        assert_eq!(turns, [1, 4, 7, 1]);
+        assert!(placed.chunks(STREAK).all(|turn| turn.iter().all(|it| *it == turn[0])));
     }
 }

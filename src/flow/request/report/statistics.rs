@@ -106,15 +106,15 @@ fn statistics(calls: &Totals, ratings: &Totals, measured_to: Micros) -> ModelSta
         tokens_per_second: share(calls.output_tokens as f64 * 1_000.0, busy_ms),
         cost_per_1k_tokens_micro_usd: share(calls.cost_pico_usd as f64 / PICO * 1_000.0, tokens)
             .filter(|_| is_cost_known),
-        ratings: ratings.ratings.max(0),
-        rating_mean: ratings.rating_mean().map(round6),
+        ratings: whole(ratings.ratings.count()),
+        rating_mean: ratings.ratings.mean().map(round6),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::usage::{Latencies, Slot};
+    use crate::domain::usage::{Latencies, Ratings, Slot};
     use crate::flow::query::stores::Stores;
     use uuid::Uuid;
 
@@ -149,7 +149,11 @@ mod tests {
     async fn figures_are_of_the_last_five_minutes_for_everybody_and_ratings_of_a_day() {
         let offer = |window, at| slot(3, Dimension::Offer, window, at);
         let failed = Totals { attempts_failed: 9, provider_failures: 5, ..Totals::default() };
-        let rated = |ratings, sum| Totals { ratings, rating_millionths: sum, ..answered(1_000) };
+        let rated = |scores: &[i64]| {
+            let mut ratings = Ratings::default();
+            scores.iter().for_each(|score| ratings.add(&Ratings::of(TenantId(Uuid::from_u128(4)), *score)));
+            Totals { ratings, ..answered(1_000) }
+        };
         let rows = [
             (offer(Window::Minute, NOW - 5 * MINUTE), answered(10)),
             (offer(Window::Minute, NOW - MINUTE), answered(5)),
@@ -159,9 +163,9 @@ mod tests {
             (offer(Window::Minute, NOW), answered(1_000)),
             (slot(3, Dimension::Model, Window::Minute, NOW - MINUTE), answered(1_000)),
             (slot(4, Dimension::Offer, Window::Minute, NOW - MINUTE), answered(1_000)),
-            (offer(Window::Hour, NOW - 24 * 60 * MINUTE), rated(2, 1_000_000)),
-            (offer(Window::Hour, NOW - 60 * MINUTE), rated(4, 4_000_000)),
-            (offer(Window::Hour, NOW - 25 * 60 * MINUTE), rated(90, 0)),
+            (offer(Window::Hour, NOW - 24 * 60 * MINUTE), rated(&[1_000_000, 0])),
+            (offer(Window::Hour, NOW - 60 * MINUTE), rated(&[1_000_000; 4])),
+            (offer(Window::Hour, NOW - 25 * 60 * MINUTE), rated(&[0; 90])),
         ];
         let stores = Stores { usage: rows.into_iter().collect(), ..Stores::default() };
         let found = measure(&stores, &choice(), NOW).await.unwrap().unwrap();
