@@ -100,8 +100,8 @@ fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Uu
     let drawn = (services.ids)();
     let Some(log) = completions.engine.next_log() else { return drawn };
     let is_there = |id: &Uuid| StreamId::new(tenant, Aggregate::LlmRequest, *id).log(completions.partitions) == log;
-    let varied = (0..TRIES_MAX).map(|bits| Uuid::from_u128(drawn.as_u128() ^ bits));
-    varied.into_iter().find(is_there).unwrap_or(drawn)
+    let mut varied = (0..TRIES_MAX).map(|bits| Uuid::from_u128(drawn.as_u128() ^ bits));
+    varied.find(is_there).unwrap_or(drawn)
 }
 
 async fn submit(services: &Services, completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {

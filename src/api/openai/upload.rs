@@ -45,7 +45,6 @@ struct Upload<'a> {
 /// # Errors
 /// When it is no file of requests, or cannot be recorded.
 pub async fn take(services: &Services, tenant: TenantId, request: Request) -> Result<StreamId, Fault> {
-    let command_bytes_max = files::completions(services)?.command_bytes_max;
     let (head, body) = request.into_parts();
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|_| {
@@ -59,7 +58,7 @@ pub async fn take(services: &Services, tenant: TenantId, request: Request) -> Re
     while let Some(field) = form.next_field().await.map_err(unread)? {
         match field.name().unwrap_or_default() {
             "purpose" => purpose = Some(field.text().await.map_err(unread)?),
-            "file" if file.is_none() => file = Some(one(services, tenant, field, command_bytes_max).await?),
+            "file" if file.is_none() => file = Some(one(services, tenant, field).await?),
             "file" => return Err(Fault::invalid("file", "the form has two files; send one")),
             name if name.starts_with("expires_after") => {
                 return Err(Fault::invalid(
@@ -83,13 +82,12 @@ async fn one<'a>(
     services: &'a Services,
     tenant: TenantId,
     mut field: Field<'_>,
-    command_bytes_max: usize,
 ) -> Result<(Upload<'a>, Splitter), Fault> {
+    let mut splitter = Splitter::new(files::completions(services)?.command_bytes_max);
     let stream = StreamId::new(tenant, Aggregate::LlmBatch, (services.ids)());
     let filename = field.file_name().filter(|name| !name.is_empty()).unwrap_or(NAMELESS).to_owned();
     files::apply(services, stream, Command::OpenBatchFile(OpenBatchFile { filename }), Wait::Applied).await?;
     let mut upload = Upload { services, stream, parts: 0, is_whole: false };
-    let mut splitter = Splitter::new(command_bytes_max);
     while let Some(bytes) = field.chunk().await.map_err(unread)? {
         upload.add(splitter.push(&bytes).map_err(refused)?).await?;
     }

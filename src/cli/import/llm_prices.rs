@@ -283,7 +283,6 @@ async fn put(
     mut models: Vec<Model>,
 ) -> Result<Result<(), String>, Error> {
     let (id, mut version) = (target.known.id, target.known.version);
-    let changed = || "it changes all the time; import again when nobody else changes it".to_owned();
     if let Some(data) = target.register {
         match node.send("RegisterLlmProvider", id, version, data).await? {
             Sent::Applied(after) => version = after,
@@ -296,7 +295,9 @@ async fn put(
         let rest = models.split_off(models.len().min(MODELS_PER_COMMAND));
         match node.send("PutModels", id, version, json!({ "models": models })).await? {
             Sent::Applied(after) => (version, models) = (after, rest),
-            Sent::Changed if rereads == REREADS_MAX => return Ok(Err(changed())),
+            Sent::Changed if rereads == REREADS_MAX => {
+                return Ok(Err("it changes all the time; import again when nobody else changes it".into()));
+            }
             Sent::Changed => {
                 rereads += 1;
                 let known = node.provider(id).await?;

@@ -2,6 +2,7 @@
 
 use super::runner::Shared;
 use super::say;
+use super::split::AROUND;
 use super::tally::End;
 use super::task::Trouble;
 use crate::domain::common::PromptStorage;
@@ -12,8 +13,6 @@ use crate::flow::request::resolve::{Asked, Refused, Shape};
 use crate::ports::topic::Accepted;
 use std::sync::Arc;
 
-/// What its record has around a command's payload, in bytes, and some room.
-const AROUND: usize = 2_048;
 /// Longest message of an error, in bytes.
 const MESSAGE_BYTES_MAX: usize = 1_024;
 

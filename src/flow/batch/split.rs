@@ -26,8 +26,11 @@ pub enum Refused {
     Empty,
 }
 
-/// What a part's record has around it, in bytes, and some room.
-const AROUND: usize = 2_048;
+/// What its record has around a command's payload, in bytes, and some room.
+pub const AROUND: usize = 2_048;
+
+/// Most bytes that end a line.
+const LINE_END: usize = 2;
 
 /// See the module.
 pub struct Splitter {
@@ -53,7 +56,7 @@ impl Splitter {
     pub fn new(command_bytes_max: usize) -> Self {
         let room = command_bytes_max.saturating_sub(AROUND);
         Self {
-            line_bytes_max: LINE_BYTES_MAX.min(room),
+            line_bytes_max: LINE_BYTES_MAX.min(room.saturating_sub(LINE_END)),
             part_bytes_max: PART_BYTES_MAX.min(room),
             held: Vec::new(),
             whole: 0,
@@ -81,7 +84,7 @@ impl Splitter {
         self.hasher.update(bytes);
         let mut parts = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if self.held.len() - self.whole + piece.len() > self.line_bytes_max {
+            if self.held.len() - self.whole + piece.len() > self.line_bytes_max + LINE_END {
                 return Err(Refused::LineTooLong { line: self.lines + 1, bytes_max: self.line_bytes_max });
             }
             self.held.extend_from_slice(piece);
@@ -253,7 +256,14 @@ mod tests {
         assert_eq!(parts.concat(), text);
         let mut splitter = Splitter::new(64 * 1024);
         assert!(splitter.push(&vec![b'x'; room]).is_ok());
-        assert_eq!(splitter.push(b"x").unwrap_err(), Refused::LineTooLong { line: 1, bytes_max: room });
+        assert_eq!(splitter.push(b"x").unwrap_err(), Refused::LineTooLong { line: 1, bytes_max: room - LINE_END });
+    }
+
+    #[test]
+    fn the_longest_line_may_end_as_any_other() {
+        let mut splitter = Splitter::new(COMMAND_BYTES_MAX);
+        let line = [vec![b'x'; LINE_BYTES_MAX], b"\r\n".to_vec()].concat();
+        assert!(splitter.push(&line).is_ok());
     }
 
     #[test]
