@@ -114,7 +114,7 @@ impl Committer {
     fn run(mut self) {
         let mut stopping = false;
         while !stopping {
-            let Ok(first) = self.outbox.recv() else { return };
+            let Ok(first) = self.outbox.recv() else { break };
             self.make_room();
             stopping = self.stage(first);
             while !stopping && self.buffer.len() < GROUP_BYTES_MAX {
@@ -122,6 +122,9 @@ impl Committer {
                 stopping = self.stage(next);
             }
             self.commit();
+        }
+        if let Err(error) = self.setup.writer.trim() {
+            tracing::warn!(%error, "the zeros behind the last frame stay; the next start cuts them off");
         }
     }
 
@@ -262,7 +265,8 @@ impl Committer {
             return;
         }
         let watch = Stopwatch::start();
-        let result = self.setup.writer.append(&self.buffer);
+        let full = u32::try_from(self.setup.segment_bytes_max).unwrap_or(u32::MAX);
+        let result = self.setup.writer.append(&self.buffer, full);
         let bytes = self.buffer.len();
         self.buffer.clear();
         match result {

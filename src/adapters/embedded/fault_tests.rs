@@ -73,9 +73,12 @@ async fn a_write_torn_at_any_byte_is_cut_and_everything_before_it_is_there() {
     let last = *batches_of(&bytes, 1).last().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let store = Store::open(scratch.path(), &config()).unwrap();
-    for length in last..bytes.len() {
+    let lengths = last..bytes.len();
+    // In a file that grows with each write, and in one that was filled with zeros ahead.
+    for (length, filled) in lengths.clone().map(|length| (length, 0)).chain(lengths.map(|length| (length, 1000))) {
         let torn = log_of(&whole);
-        fs::write(segment_of(&torn, 1), &bytes[..length]).unwrap();
+        let left = [&bytes[..length], &vec![0; filled]].concat();
+        fs::write(segment_of(&torn, 1), left).unwrap();
         let layout = Layout::existing(torn.path()).unwrap().unwrap();
         let recovered = recover::recover(&layout, &store).unwrap();
         assert_eq!(recovered.logs.cell(log()).inner.lock().state.head, 2);
@@ -90,6 +93,55 @@ async fn a_write_torn_at_any_byte_is_cut_and_everything_before_it_is_there() {
     drop(open);
     let open = Embedded::open(torn.path(), &config()).unwrap();
     assert_positions(&open.journal.read_now(log(), 1, 9).unwrap(), 1..=3);
+}
+
+#[tokio::test]
+async fn zeros_stand_behind_the_last_frame_alone_and_are_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Embedded::open(folder.path(), &config()).unwrap();
+    let mut author = Author::claim(&ports(&open), log()).await;
+    for _ in 0..300 {
+        author.write(&ports(&open), &[stream(1)]).await;
+    }
+    let frames_end = |folder: &TempDir, number: u32| {
+        let bytes = fs::read(segment_of(folder, number)).unwrap();
+        let mut offset = segment::HEADER_BYTES as usize;
+        while let Ok((_, length)) = frame::read(&bytes[offset..], number) {
+            offset += length;
+        }
+        (offset, bytes.len())
+    };
+    let numbers = segment::list(&folder.path().join("wal")).unwrap();
+    let (last, before) = numbers.split_last().unwrap();
+    assert!(before.len() > 1, "the folder has several segments");
+    for number in before {
+        let (frames, file) = frames_end(&folder, *number);
+        assert_eq!(frames, file, "segment {number} is done");
+    }
+    let (frames, file) = frames_end(&folder, *last);
+    assert!(frames < file && file as u64 <= config().segment_bytes_max, "{frames} of {file} bytes");
+    // As a crash leaves it.
+    let crashed = log_of(&folder);
+    let reopened = Embedded::open(crashed.path(), &config()).unwrap();
+    assert_positions(&reopened.journal.read_now(log(), 1, 999).unwrap(), 1..=300);
+    assert_eq!(frames_end(&crashed, *last), (frames, frames), "a start cuts them off");
+    drop(open);
+    assert_eq!(frames_end(&folder, *last), (frames, frames), "and so does the end");
+}
+
+#[tokio::test]
+async fn zeros_before_a_sync_mark_or_in_a_segment_that_is_done_are_damage() {
+    let whole = folder(300, false).await;
+    for (number, place) in [(1, 0), (2, 0), (1, 3)] {
+        let bad = log_of(&whole);
+        let mut bytes = fs::read(segment_of(&bad, number)).unwrap();
+        let starts = batches_of(&bytes, number);
+        let from = starts[if place == 0 { starts.len() - 1 } else { place }];
+        let to = if place == 0 { bytes.len() } else { starts[place + 1] };
+        bytes[from..to].fill(0);
+        fs::write(segment_of(&bad, number), &bytes).unwrap();
+        assert_eq!(damage(&bad), (segment_of(&bad, number), from as u64));
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,9 @@ impl Scan {
                         FrameError::Short => "a frame ends early",
                         FrameError::Bad(cause) => cause,
                     };
+                    if last && offset >= synced && segment::is_filling(&bytes[offset..]) {
+                        break;
+                    }
                     if !last || offset < synced || frame::synced_beyond(&bytes, 0, offset, number) {
                         return Err(damaged(offset as u64, cause));
                     }

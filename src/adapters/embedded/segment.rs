@@ -1,6 +1,9 @@
 //! Segments: the files that the committer writes, and the handles that readers share.
 //!
-//! `wal/<number>.seg` begins with 16 bytes (`AGVWAL01`, u32 number, u32 crc32 of both) and goes on with frames.
+//! `wal/<number>.seg` begins with 16 bytes (`AGVWAL01`, u32 number, u32 crc32 of both) and goes on with frames. Behind the
+//! last frame of the segment that is written there may be zeros, which are no frame: a file that is written where it
+//! already has blocks needs no change of its size or its extents with a sync, which is more than half of what a small one
+//! costs. They are cut off before the next segment is made, when the committer ends, and at a start.
 
 use super::folder::{FolderError, sync_directory};
 use parking_lot::Mutex;
@@ -16,6 +19,11 @@ const MAGIC: &[u8; 8] = b"AGVWAL01";
 pub const HEADER_BYTES: u64 = 16;
 /// Read handles kept open.
 const HANDLES_MAX: usize = 256;
+/// Zeros written ahead at once: a mebibyte holds the groups of many syncs.
+const FILL_BYTES: u32 = 1 << 20;
+/// A group that is larger than this grows the file by itself: its sync costs little beside its bytes, and zeros would
+/// double what a busy log writes.
+const FILLED_GROUP_BYTES_MAX: u32 = FILL_BYTES / 16;
 
 /// Where something stands in the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -61,9 +69,12 @@ pub struct Writer {
     wal: PathBuf,
     file: File,
     pub segment: u32,
+    /// Where the frames end.
     pub length: u32,
-    /// How far the file is known to be on disk.
+    /// How far the frames are known to be on disk.
     pub synced: u32,
+    /// Where the file ends: behind the frames stand zeros.
+    filled: u32,
 }
 
 impl Writer {
@@ -79,7 +90,7 @@ impl Writer {
         let file = make().map_err(|cause| FolderError::io(&path, cause))?;
         sync_directory(wal)?;
         let length = HEADER_BYTES as u32;
-        Ok(Self { wal: wal.to_owned(), file, segment, length, synced: length })
+        Ok(Self { wal: wal.to_owned(), file, segment, length, synced: length, filled: length })
     }
 
     /// Goes on with a segment at `length`; what stands behind it is cut off and the cut is synced before anything is
@@ -93,7 +104,7 @@ impl Writer {
             Ok(file)
         };
         let file = open().map_err(|cause| FolderError::io(&path, cause))?;
-        Ok(Self { wal: wal.to_owned(), file, segment, length, synced: length })
+        Ok(Self { wal: wal.to_owned(), file, segment, length, synced: length, filled: length })
     }
 
     /// Where the next frame goes.
@@ -101,35 +112,78 @@ impl Writer {
         Location { segment: self.segment, offset: self.length }
     }
 
-    /// The next segment.
+    /// The next segment, made once this one ends with its last frame.
     pub fn roll(&mut self) -> Result<(), FolderError> {
+        self.trim()?;
         *self = Self::create(&self.wal, self.segment + 1)?;
         Ok(())
     }
 
-    /// Appends and syncs.
+    /// Cuts off what was filled ahead, durably.
+    pub fn trim(&mut self) -> Result<(), FolderError> {
+        let path = path_of(&self.wal, self.segment);
+        let cut = self.file.set_len(u64::from(self.length)).and_then(|()| self.file.sync_all());
+        cut.map_err(|cause| FolderError::io(&path, cause))?;
+        self.filled = self.length;
+        Ok(())
+    }
+
+    /// Appends and syncs. A small group that passes what was filled ahead fills more, up to `full` bytes of file.
     ///
     /// # Errors
     /// When the bytes could not be written (a full disk); the segment is then as before.
     ///
     /// A sync that fails ends the process: what the kernel then holds is unknown, and no later sync can tell.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FolderError> {
-        let path = path_of(&self.wal, self.segment);
+    pub fn append(&mut self, bytes: &[u8], full: u32) -> Result<(), FolderError> {
         if let Err(cause) = self.file.write_all_at(bytes, u64::from(self.length)) {
-            if let Err(error) = self.file.set_len(u64::from(self.length)) {
-                tracing::error!(path = %path.display(), %error, "a failed write cannot be undone; ending the process");
-                std::process::abort();
+            self.take_back();
+            return Err(FolderError::io(&path_of(&self.wal, self.segment), cause));
+        }
+        let end = self.length + bytes.len() as u32;
+        if end > self.filled {
+            self.filled = end;
+            if bytes.len() as u32 <= FILLED_GROUP_BYTES_MAX {
+                self.fill(full.min(end.saturating_add(FILL_BYTES)));
             }
-            return Err(FolderError::io(&path, cause));
         }
         if let Err(error) = self.file.sync_data() {
+            let path = path_of(&self.wal, self.segment);
             tracing::error!(path = %path.display(), %error, "a sync failed; ending the process");
             std::process::abort();
         }
-        self.length += bytes.len() as u32;
-        self.synced = self.length;
+        self.length = end;
+        self.synced = end;
         Ok(())
     }
+
+    /// Zeros from where the file ends. A disk that has no room for them may have some for frames: that is no error.
+    fn fill(&mut self, to: u32) {
+        let zeros = vec![0; to.saturating_sub(self.filled) as usize];
+        if self.file.write_all_at(&zeros, u64::from(self.filled)).is_ok() {
+            self.filled += zeros.len() as u32;
+        } else {
+            self.cut_to(self.filled);
+        }
+    }
+
+    /// After a write that failed: the file ends with the last frame again.
+    fn take_back(&mut self) {
+        self.cut_to(self.length);
+        self.filled = self.length;
+    }
+
+    fn cut_to(&self, length: u32) {
+        if let Err(error) = self.file.set_len(u64::from(length)) {
+            let path = path_of(&self.wal, self.segment);
+            tracing::error!(path = %path.display(), %error, "a failed write cannot be undone; ending the process");
+            std::process::abort();
+        }
+    }
+}
+
+/// Whether bytes that are no frame were filled ahead: there is nothing in them.
+pub fn is_filling(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 /// Read handles on the segments.

@@ -23,6 +23,8 @@ use std::sync::Arc;
 
 /// Read at once.
 const PIECE_BYTES: usize = 4 << 20;
+/// Read at once where the end of the frames is looked for.
+const ZEROS_BYTES: u64 = 64 << 10;
 
 /// What stands in a folder, in the order in which it was written. Claims are left out.
 #[derive(Debug)]
@@ -129,7 +131,7 @@ impl Tail {
     /// When the folder cannot be listed.
     pub fn distance(&self) -> Result<u64, FolderError> {
         let ahead = segments(&self.wal)?.into_iter().filter(|number| *number >= self.segment);
-        let bytes: u64 = ahead.map(|number| size(&path_of(&self.wal, number)).saturating_sub(HEADER_BYTES)).sum();
+        let bytes: u64 = ahead.map(|number| written(&path_of(&self.wal, number))).sum();
         Ok(bytes.saturating_sub(self.offset - HEADER_BYTES))
     }
 
@@ -138,8 +140,7 @@ impl Tail {
     /// # Errors
     /// When the folder cannot be listed.
     pub fn size(&self) -> Result<u64, FolderError> {
-        let sizes = segments(&self.wal)?.into_iter().map(|number| size(&path_of(&self.wal, number)));
-        Ok(sizes.map(|bytes| bytes.saturating_sub(HEADER_BYTES)).sum())
+        Ok(segments(&self.wal)?.into_iter().map(|number| written(&path_of(&self.wal, number))).sum())
     }
 
     fn look(&mut self) -> Result<Look, FolderError> {
@@ -308,6 +309,22 @@ fn segments(wal: &Path) -> Result<Vec<u32>, FolderError> {
 
 fn size(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Bytes of a segment's frames: without its header, and without the zeros that a writer filled it with ahead. What cannot
+/// be read counts as nothing.
+fn written(path: &Path) -> u64 {
+    let mut end = size(path);
+    let Ok(file) = File::open(path) else { return 0 };
+    while end > HEADER_BYTES {
+        let begin = end.saturating_sub(ZEROS_BYTES).max(HEADER_BYTES);
+        let Ok(bytes) = read_at(&file, begin, (end - begin) as usize) else { return 0 };
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            return begin + last as u64 + 1 - HEADER_BYTES;
+        }
+        end = begin;
+    }
+    0
 }
 
 fn read_at(file: &File, offset: u64, wanted: usize) -> std::io::Result<Vec<u8>> {

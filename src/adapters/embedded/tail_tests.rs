@@ -127,6 +127,8 @@ async fn what_no_mark_proves_is_not_given_until_the_next_group_proves_it() {
     let mut author = Author::claim(&ports(&open), log()).await;
     author.write(&ports(&open), &[stream(1)]).await;
     assert!(tail.read().unwrap().is_empty(), "only the claim is proved");
+    let left = tail.distance().unwrap();
+    assert!(left > 0 && left < 1000, "what is filled ahead is not to be read: {left}");
     author.write(&ports(&open), &[stream(1)]).await;
     let entries = tail.read().unwrap();
     assert!(matches!(&entries[..], [Entry::Records(run)] if run.first_position == 1), "{entries:?}");

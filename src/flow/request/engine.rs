@@ -277,7 +277,8 @@ impl Shared {
         loop {
             let Some(work) = self.board.lock().next(&self.config, Instant::now()) else { return };
             let place = Place { shared: self.clone(), gate: work.item.gate, has_passed: false };
-            self.tasks.spawn(self.clone().carry_out(work, place));
+            // Boxed: it is large, and a task is moved as it is spawned.
+            self.tasks.spawn(Box::pin(self.clone().carry_out(work, place)));
         }
     }
 
