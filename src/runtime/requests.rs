@@ -248,6 +248,7 @@ impl Settings {
             // The rest of the shutdown is for what came of them to be recorded, and for the logs to be given away.
             stop_for: ms(self.shutdown_ms_max) * 2 / 3,
             running_max: self.request_running_max,
+            left_max: self.request_left_ids_max,
             attempts_max: i64::from(self.request_attempts_max),
             command_bytes_max,
             ..engine::Config::new(worker)

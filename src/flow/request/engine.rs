@@ -205,6 +205,7 @@ impl Engine {
             shared.take_arrivals().await;
             shared.expire();
             shared.take_back().await;
+            shared.read_again();
             shared.pump();
             shared.show();
         }
@@ -221,7 +222,7 @@ impl Engine {
 
 impl Watcher for Engine {
     fn owned(&self, log: LogId, lane: Arc<dyn Lane>) {
-        let (generation, left) = self.0.board.lock().own(log, lane, self.0.partitions);
+        let (generation, left) = self.0.board.lock().own(log, lane);
         self.0.drop_all(left);
         self.0.tasks.spawn(self.0.clone().recover(log, generation));
     }
@@ -257,7 +258,7 @@ impl Watcher for Engine {
     }
 
     fn released(&self, log: LogId) {
-        let left = self.0.board.lock().release(log, self.0.partitions);
+        let left = self.0.board.lock().release(log);
         self.0.drop_all(left);
     }
 }

@@ -56,6 +56,7 @@ settings! {
     request_interactive_waiting_max: usize = 10_000, Numbers(1, 10_000_000), "requests", "Interactive requests that may wait on a node; above it callers get 429 with the time to wait.";
     request_normal_waiting_max: usize = 100_000, Numbers(1, 10_000_000), "requests", "Normal requests that a node holds in its queue; further ones stay on their logs.";
     request_batch_waiting_max: usize = 100_000, Numbers(1, 10_000_000), "requests", "The same for batch requests.";
+    request_left_ids_max: usize = 200_000, Numbers(1_000, 100_000_000), "requests", "Requests that stay on their logs of which a node keeps the ids, some 200 bytes each; beyond it the logs are read again.";
     batch_requests_in_flight_max: usize = 1_000, Numbers(1, 50_000), "requests", "Most requests of one batch that are submitted and have not ended.";
     request_attempts_max: u16 = 16, Numbers(1, 16), "attempts", "Most attempts of one request.";
     request_backoff_first_ms: u64 = 500, Numbers(1, 600_000), "ms", "Longest wait before the second attempt at a model; it doubles from there, and what is waited is drawn from it.";

@@ -3,7 +3,7 @@
 use super::config::Config;
 use super::work::{Boxed, Source, Stop, Why, Work};
 use crate::domain::llm_request::Priority;
-use crate::domain::{LogId, Partitions, StreamId};
+use crate::domain::{LogId, StreamId};
 use crate::flow::request::queue::spill::{Left, Spill};
 use crate::flow::request::queue::{CLASSES, Gate, Item, Pushed, Queue, Rate};
 use crate::flow::request::seam::Lane;
@@ -69,7 +69,7 @@ impl Board {
     pub fn new(config: &Config) -> Self {
         Self {
             queue: Queue::new(config.queue),
-            spill: Spill::default(),
+            spill: Spill::new(config.left_max),
             logs: BTreeMap::new(),
             placed: 0,
             waiting: HashMap::new(),
@@ -82,19 +82,19 @@ impl Board {
     }
 
     /// A claim begins. Gives its number, and what was left of an earlier one.
-    pub fn own(&mut self, log: LogId, lane: Arc<dyn Lane>, partitions: Partitions) -> (u64, Vec<Boxed>) {
-        let left = self.release(log, partitions);
+    pub fn own(&mut self, log: LogId, lane: Arc<dyn Lane>) -> (u64, Vec<Boxed>) {
+        let left = self.release(log);
         self.generations += 1;
         self.logs.insert(log, Owned { generation: self.generations, lane });
         (self.generations, left)
     }
 
     /// A claim ends. What waits under it is another's; what is carried out goes on.
-    pub fn release(&mut self, log: LogId, partitions: Partitions) -> Vec<Boxed> {
+    pub fn release(&mut self, log: LogId) -> Vec<Boxed> {
         if self.logs.remove(&log).is_none() {
             return Vec::new();
         }
-        self.spill.release(log, partitions);
+        self.spill.release(log);
         let gone: Vec<_> = self.waiting.values().filter(|work| work.log == log).map(|work| work.stream()).collect();
         gone.iter().filter_map(|stream| self.unwait(stream)).collect()
     }
@@ -317,6 +317,7 @@ impl Board {
     fn spill_over(&mut self, work: &Work) {
         if let Source::Log { position, .. } = &work.source {
             self.spill.insert(Left {
+                log: work.log,
                 stream: work.stream(),
                 priority: work.item.priority,
                 deadline_at: work.deadline_at,
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(board.next_log(), None);
         for partition in [7, 1, 4] {
             let log = LogId { aggregate: Aggregate::LlmRequest, partition };
-            board.own(log, Arc::new(NoLane), Partitions::from(8));
+            board.own(log, Arc::new(NoLane));
         }
         let placed: Vec<u16> = (0..4 * STREAK).map(|_| board.next_log().unwrap().partition).collect();
         let turns: Vec<u16> = placed.chunks(STREAK).map(|turn| turn[0]).collect();

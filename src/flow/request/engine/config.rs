@@ -22,6 +22,8 @@ pub struct Config {
     pub gate_waiting_max: usize,
     /// Most attempts of one request; above [`ATTEMPTS_MAX`] it counts as that.
     pub attempts_max: i64,
+    /// Most ids of requests that stay on their logs; those beyond are found by reading the log again.
+    pub left_max: usize,
     /// How long a model, a provider or a tenant is remembered as it was read.
     pub catalog_kept_for: Duration,
     /// How long one look at the limits waits before the request gives up its place.
@@ -56,6 +58,7 @@ impl Config {
             running_max: 4_096,
             gate_waiting_max: 64,
             attempts_max: ATTEMPTS_MAX,
+            left_max: 200_000,
             catalog_kept_for: seconds(5),
             patience: seconds(2),
             fallback_after: seconds(5),

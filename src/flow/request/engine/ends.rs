@@ -136,7 +136,7 @@ impl Shared {
 
     async fn expire_left(self: Arc<Self>, lefts: Vec<Left>) {
         for left in lefts {
-            let log = left.stream.log(self.partitions);
+            let log = left.log;
             let Ok(command) = say::expire(left.stream, self.clock.now()) else { continue };
             let told = self.record(log, command).await;
             handles().request_expired.increment(1);

@@ -39,38 +39,34 @@ impl Shared {
     /// A request is new in its log. Says whether somebody must look.
     pub(super) fn arrive(&self, log: LogId, stream: StreamId, head: Option<&Arc<Head>>) -> bool {
         let Some(head) = head else { return false };
-        let generation = {
-            let board = self.board.lock();
-            let Some(generation) = board.owned(log).map(|owned| owned.generation) else { return false };
-            // What a caller waits for is on its way already.
-            if board.is_known(stream, generation) {
-                return false;
-            }
-            generation
-        };
-        self.keep(stream, Arrival { log, generation, head: head.clone() });
-        true
+        let Some(generation) = self.board.lock().owned(log).map(|owned| owned.generation) else { return false };
+        self.keep(stream, Arrival { log, generation, head: head.clone() })
     }
 
-    /// Keeps a request to be looked at; beyond the bound it stays on its log.
-    fn keep(&self, stream: StreamId, arrival: Arrival) {
+    /// Keeps a request to be looked at, and says whether it did: what a caller waits for is on its way already, and beyond
+    /// the bound it stays on its log.
+    fn keep(&self, stream: StreamId, arrival: Arrival) -> bool {
+        if self.board.lock().is_known(stream, arrival.generation) {
+            return false;
+        }
         let mut arrivals = self.arrivals.lock();
         if arrivals.len() < ARRIVALS_MAX {
             arrivals.insert(stream, arrival);
-            return;
+            return true;
         }
         drop(arrivals);
         match state_of(&arrival.head) {
-            Ok(state) => self.leave(stream, &state, arrival.head.position),
+            Ok(state) => self.leave(arrival.log, stream, &state, arrival.head.position),
             Err(error) => tracing::error!(%stream, %error, "the head of a request cannot be read; rebuild the index"),
         }
+        false
     }
 
     /// Leaves a request on its log, to come back when there is room.
-    fn leave(&self, stream: StreamId, state: &State, position: u64) {
+    fn leave(&self, log: LogId, stream: StreamId, state: &State, position: u64) {
         let (priority, deadline_at) = (state.request.priority, state.request.deadline_at);
         if state.is_running() {
-            self.board.lock().spill.insert(Left { stream, priority, deadline_at, position });
+            self.board.lock().spill.insert(Left { log, stream, priority, deadline_at, position });
         }
     }
 
@@ -180,7 +176,7 @@ impl Shared {
         };
         let mut logs: HashMap<LogId, Vec<Left>> = HashMap::new();
         for left in lefts {
-            logs.entry(left.stream.log(self.partitions)).or_default().push(left);
+            logs.entry(left.log).or_default().push(left);
         }
         for (log, lefts) in logs {
             let Some(generation) = self.board.lock().owned(log).map(|owned| owned.generation) else { continue };
@@ -202,6 +198,16 @@ impl Shared {
                     None => self.leave_again(log, generation, left),
                 }
             }
+        }
+    }
+
+    /// Reads a log again of which more was left than is kept, once there is room: one at a time.
+    pub(super) fn read_again(self: &Arc<Self>) {
+        let mut board = self.board.lock();
+        let Some(log) = board.spill.to_read_again() else { return };
+        if let Some(generation) = board.owned(log).map(|owned| owned.generation) {
+            drop(board);
+            self.tasks.spawn(self.clone().recover(log, generation));
         }
     }
 

@@ -1,16 +1,18 @@
 //! What stays on its log because the queue has no room: ids alone, until there is some.
 //!
-//! Tenants take turns in coming back, each with its nearest deadline first.
+//! Tenants take turns in coming back, each with its nearest deadline first. There is room for so many ids; when it is used up
+//! the least urgent go, and their logs are marked to be read again once half of the room is free.
 
 use super::{CLASSES, class_of};
 use crate::domain::llm_request::Priority;
-use crate::domain::{LogId, Micros, Partitions, StreamId, TenantId};
+use crate::domain::{LogId, Micros, StreamId, TenantId};
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One request that stayed on its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
+    pub log: LogId,
     pub stream: StreamId,
     pub priority: Priority,
     pub deadline_at: Micros,
@@ -19,18 +21,41 @@ pub struct Left {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Spill {
+    left_max: usize,
     left: HashMap<StreamId, Left>,
     classes: [BTreeMap<TenantId, BTreeSet<(Micros, StreamId)>>; CLASSES],
     deadlines: BTreeSet<(Micros, StreamId)>,
     /// The tenant that came back last, by class.
     last: [Option<TenantId>; CLASSES],
+    /// Logs of which more was left than is kept.
+    cut: BTreeSet<LogId>,
 }
 
 impl Spill {
+    /// With room for so many ids.
+    pub fn new(left_max: usize) -> Self {
+        Self {
+            left_max: left_max.max(1),
+            left: HashMap::new(),
+            classes: Default::default(),
+            deadlines: BTreeSet::new(),
+            last: Default::default(),
+            cut: BTreeSet::new(),
+        }
+    }
+
     pub fn insert(&mut self, left: Left) {
         self.remove(&left.stream);
+        if self.left.len() >= self.left_max {
+            let Some(gone) = self.less_urgent(left.priority) else {
+                self.cut.insert(left.log);
+                return;
+            };
+            let gone = self.remove(&gone);
+            self.cut.extend(gone.map(|gone| gone.log));
+        }
         let tenants = &mut self.classes[class_of(left.priority)];
         tenants.entry(left.stream.tenant).or_default().insert((left.deadline_at, left.stream));
         self.deadlines.insert((left.deadline_at, left.stream));
@@ -48,6 +73,17 @@ impl Spill {
             }
         }
         Some(left)
+    }
+
+    /// One of the least urgent class, if that is less urgent than `priority`. Any of it will do: it comes back by its log.
+    fn less_urgent(&self, priority: Priority) -> Option<StreamId> {
+        let least = self.classes.iter().skip(class_of(priority) + 1).rev().find(|tenants| !tenants.is_empty())?;
+        least.last_key_value()?.1.last().map(|(_, stream)| *stream)
+    }
+
+    /// A log that is to be read again, now that there is room. It is not named twice.
+    pub fn to_read_again(&mut self) -> Option<LogId> {
+        if self.left.len() > self.left_max / 2 { None } else { self.cut.pop_first() }
     }
 
     /// Takes the next one of a class.
@@ -71,18 +107,20 @@ impl Spill {
     }
 
     /// Forgets those of a log that is not this process's any more.
-    pub fn release(&mut self, log: LogId, partitions: Partitions) {
-        let gone: Vec<_> = self.left.keys().filter(|stream| stream.log(partitions) == log).copied().collect();
+    pub fn release(&mut self, log: LogId) {
+        let gone: Vec<_> = self.left.values().filter(|left| left.log == log).map(|left| left.stream).collect();
         for stream in gone {
             self.remove(&stream);
         }
+        self.cut.remove(&log);
     }
 
     pub fn len(&self) -> usize {
         self.left.len()
     }
 
+    /// Whether no log has anything that is not taken in.
     pub fn is_empty(&self) -> bool {
-        self.left.is_empty()
+        self.left.is_empty() && self.cut.is_empty()
     }
 }

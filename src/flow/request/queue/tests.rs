@@ -2,7 +2,7 @@
 
 use super::spill::{Left, Spill};
 use super::*;
-use crate::domain::Aggregate;
+use crate::domain::{Aggregate, LogId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -185,10 +185,10 @@ async fn a_hundred_thousand_waiting_cost_little_each() {
 
 #[test]
 fn what_stays_on_its_log_comes_back_by_turns_of_tenants_and_by_deadline() {
-    let mut spill = Spill::default();
+    let mut spill = Spill::new(10);
     let left = |tenant: u128, number: u128, deadline_at| {
         let stream = StreamId::new(TenantId(Uuid::from_u128(tenant)), Aggregate::LlmRequest, Uuid::from_u128(number));
-        Left { stream, priority: Priority::Batch, deadline_at, position: 1 }
+        Left { log: log(1), stream, priority: Priority::Batch, deadline_at, position: 1 }
     };
     for one in [left(1, 1, 30), left(1, 2, 20), left(1, 3, 10), left(2, 4, 40)] {
         spill.insert(one);
@@ -199,6 +199,42 @@ fn what_stays_on_its_log_comes_back_by_turns_of_tenants_and_by_deadline() {
         std::iter::from_fn(|| spill.take(Priority::Batch)).map(|left| left.stream.id.as_u128()).collect();
     assert_eq!(order, [2, 4, 1]);
     assert!(spill.is_empty());
+}
+
+fn log(partition: u16) -> LogId {
+    LogId { aggregate: Aggregate::LlmRequest, partition }
+}
+
+#[test]
+fn a_full_spill_keeps_the_urgent_and_names_the_logs_of_the_others_once_it_is_half_empty() {
+    let mut spill = Spill::new(4);
+    let left = |number: u128, priority, partition| {
+        let stream = StreamId::new(TenantId(Uuid::from_u128(1)), Aggregate::LlmRequest, Uuid::from_u128(number));
+        Left { log: log(partition), stream, priority, deadline_at: 10, position: 1 }
+    };
+    for number in 1..=4 {
+        spill.insert(left(number, Priority::Batch, 1));
+    }
+    spill.insert(left(4, Priority::Batch, 1));
+    assert!((spill.len(), spill.to_read_again()) == (4, None), "what is there already takes no more room");
+    spill.insert(left(5, Priority::Batch, 2));
+    spill.insert(left(6, Priority::Interactive, 3));
+    assert_eq!((spill.len(), spill.to_read_again()), (4, None));
+    assert_eq!(spill.take(Priority::Interactive).map(|left| left.log), Some(log(3)));
+    assert_eq!(
+        std::iter::from_fn(|| spill.take(Priority::Batch)).count(),
+        3,
+        "the fourth made way, the fifth got none"
+    );
+    assert!(!spill.is_empty(), "their logs have more");
+    assert_eq!(
+        [spill.to_read_again(), spill.to_read_again(), spill.to_read_again()],
+        [Some(log(1)), Some(log(2)), None]
+    );
+    assert!(spill.is_empty());
+    (1..=5).for_each(|number| spill.insert(left(number, Priority::Batch, 1)));
+    spill.release(log(1));
+    assert!(spill.is_empty(), "nothing of a log that is another's");
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -203,6 +203,8 @@ async fn what_has_no_room_stays_on_its_log_and_comes_back() {
         config.queue.waiting_max = [5; 3];
         config.running_max = 2;
         config.held_bytes_max = 1000;
+        // Fewer ids than requests: the log is read again.
+        config.left_max = 20;
     })
     .await;
     for number in 1..=60 {
