@@ -1,19 +1,33 @@
 //! Bodies: bounded in size and time, and taken without a copy where they come in one piece.
+//!
+//! A body that is too large is read on for a while and thrown away before it is refused: where a connection is closed over
+//! bytes that nobody read, the kernel resets it, and the client sees that rather than the answer. One that announces its
+//! size and waits for `100 Continue` is refused before it sends anything.
 
 use super::ApiSettings;
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
+use hyper::HeaderMap;
 use hyper::body::Body as _;
+use hyper::header::EXPECT;
+use std::time::Duration;
+
+/// Of a body that is too large, so much more is read, and for so long.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
+const DRAINED_FOR: Duration = Duration::from_secs(5);
 
 /// Reads a whole body.
 ///
 /// # Errors
 /// When it is larger or slower than the settings allow, or breaks off.
-pub async fn read(body: Body, settings: &ApiSettings) -> Result<Bytes, Problem> {
-    // Before the first read, which tells a client that waits for `100 Continue` to send it all.
+pub async fn read(headers: &HeaderMap, mut body: Body, settings: &ApiSettings) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > settings.body_bytes_max as u64 {
+        // The first read tells a client that waits for it to send all.
+        if !headers.contains_key(EXPECT) {
+            drain(&mut body).await;
+        }
         return Err(too_large(settings));
     }
     tokio::time::timeout(settings.body_timeout, collect(body, settings)).await.unwrap_or_else(|_| {
@@ -39,10 +53,23 @@ async fn collect(mut body: Body, settings: &ApiSettings) -> Result<Bytes, Proble
             rest.extend_from_slice(&data);
         }
         if first.len().max(rest.len()) > settings.body_bytes_max {
+            drain(&mut body).await;
             return Err(too_large(settings));
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+async fn drain(body: &mut Body) {
+    let rest = async {
+        let mut drained = 0;
+        while drained < DRAINED_BYTES_MAX
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            drained += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_FOR, rest).await;
 }
 
 fn too_large(settings: &ApiSettings) -> Problem {

@@ -34,7 +34,7 @@ pub async fn post(services: &Services, loopback: Loopback, request: Request) -> 
     let access = Access::of(&head.headers, loopback)?;
     let (wait, timeout) = services.wait_of(&head.uri, Wait::Accepted)?;
     let mode = mode(&head.headers)?;
-    let body = body::read(body, &services.settings).await?;
+    let body = body::read(&head.headers, body, &services.settings).await?;
     match receive(services, &access, &head.headers, mode, &body)? {
         Received::One(item) => one(services, *item, wait, timeout).await,
         Received::Batch(items) => batch(services, items, wait, timeout).await,

@@ -64,7 +64,7 @@ pub async fn run(
     // Who sends a form expects to read what it wrote.
     let (wait, timeout) = services.wait_of(&head.uri, Wait::Projected)?;
     let subject = if is_new { None } else { Some(params::id(&head.uri)?) };
-    let body = body::read(body, &services.settings).await?;
+    let body = body::read(&head.headers, body, &services.settings).await?;
     let submission = {
         let mut attributes = attributes(&head.headers)?;
         attributes.r#type = Some(Cow::Owned(format!("{}.{command}", aggregate.name())));

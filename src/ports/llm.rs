@@ -164,7 +164,7 @@ pub enum Answer {
 /// - No error, log line or `Debug` output of these types holds a key, a prompt or an answer: the text of an error names
 ///   the provider, the status and the provider's error code. The provider's own words, which may repeat what it was
 ///   sent, are in [`Error::complaint`] alone, for the one who sent the request, the key cut out.
-/// - Everything is bounded, time and bytes: an answer above a bound is [`Kind::Garbage`].
+/// - Everything is bounded, time and bytes: an answer above a bound is [`Kind::TooLarge`].
 /// - Dropping the future or the stream closes the connection; what the provider does with the request then is unknown.
 #[async_trait]
 pub trait Llm: Send + Sync + 'static {

@@ -5,6 +5,7 @@ mod batches;
 mod budget;
 mod fallback;
 mod hostile;
+mod prices;
 mod sdk;
 mod selection;
 mod strict;

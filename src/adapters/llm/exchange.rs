@@ -183,7 +183,7 @@ impl Body {
     }
 
     pub async fn whole(&mut self, bytes_max: usize) -> Result<Bytes, Fault> {
-        let too_large = || Fault::garbage(format!("the answer has more than {bytes_max} bytes"));
+        let too_large = || Fault::too_large("the answer", bytes_max);
         if self.response.content_length().is_some_and(|length| length > bytes_max as u64) {
             return Err(too_large());
         }

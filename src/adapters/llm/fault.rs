@@ -42,6 +42,11 @@ impl Fault {
         Self::new(Kind::Garbage, cause)
     }
 
+    /// What is not read to its end: `what` has more than `bytes_max` bytes.
+    pub fn too_large(what: &str, bytes_max: usize) -> Self {
+        Self::new(Kind::TooLarge, format!("{what} has more than {bytes_max} bytes; ask for less"))
+    }
+
     /// An answer that is no JSON, or not the JSON that was expected. The parser's text may quote it: only the place is said.
     pub fn unreadable(what: &str, error: &serde_json::Error) -> Self {
         Self::garbage(format!("{what} cannot be read (line {}, column {})", error.line(), error.column()))
@@ -95,7 +100,8 @@ fn type_of(kind: Kind) -> &'static str {
         Kind::Quota => "insufficient_quota",
         Kind::BadRequest | Kind::ContextLength | Kind::ContentFilter | Kind::NotFound => "invalid_request_error",
         Kind::Timeout(_) => "timeout_error",
-        Kind::Connect | Kind::Overloaded | Kind::Server | Kind::Garbage | Kind::Cut => "server_error",
+        Kind::Connect | Kind::Overloaded | Kind::Server => "server_error",
+        Kind::Garbage | Kind::TooLarge | Kind::Cut => "server_error",
     }
 }
 
@@ -141,6 +147,9 @@ impl Told {
 
     fn into_fault(self, status: u16) -> Fault {
         let status = if status < 400 { self.status.unwrap_or(status) } else { status };
+        if self.message.is_none() && (200..300).contains(&status) {
+            return Fault::garbage("the answer is neither what was asked for nor an error");
+        }
         let message =
             self.message.unwrap_or_else(|| format!("the provider answered with status {status} and no reason"));
         let kind = kind(status, self.kind.as_deref(), self.code.as_deref(), &message);

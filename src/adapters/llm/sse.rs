@@ -108,7 +108,7 @@ impl Sse {
     }
 
     fn too_long(&self) -> Fault {
-        Fault::garbage(format!("an event of the stream has more than {} bytes", self.event_bytes_max))
+        Fault::too_large("an event of the stream", self.event_bytes_max)
     }
 }
 

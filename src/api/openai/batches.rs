@@ -40,7 +40,7 @@ pub async fn create(services: &Services, loopback: Loopback, request: Request) -
         let (head, body) = request.into_parts();
         let tenant = tenant(&head.headers, loopback)?;
         check_media(&head.headers)?;
-        let body = body::read(body, &services.settings).await?;
+        let body = body::read(&head.headers, body, &services.settings).await?;
         let form: Form = serde_json::from_slice(&body).map_err(|error| {
             let shape = "input_file_id, endpoint, completion_window and, if you like, metadata (texts)";
             Fault::invalid("body", format!("the body must be a JSON object with {shape}: {error}"))

@@ -39,7 +39,7 @@ async fn carry_out(
     let (head, body) = request.into_parts();
     let tenant = tenant(&head.headers, loopback)?;
     form::check_media(&head.headers)?;
-    let body = body::read(body, &services.settings).await?;
+    let body = body::read(&head.headers, body, &services.settings).await?;
     let Form { mut asked, idempotency_key } = Form::read(&head.headers, tenant, operation, &body)?;
     let is_stream = asked.stream;
     let Some(key) = idempotency_key else {

@@ -8,9 +8,10 @@ use super::fault::Fault;
 use super::form::{check_media, tenant};
 use crate::api::access::Loopback;
 use crate::api::{Services, answer, body, commands};
+use crate::domain::common::PromptStorage;
 use crate::domain::llm_request::{Command, RateAnswer};
 use crate::domain::personal::Personal;
-use crate::domain::{Aggregate, Envelope, StreamId, TenantId};
+use crate::domain::{Aggregate, AnyState, Envelope, StreamId, TenantId};
 use crate::flow::gateway::{Submission, Wait};
 use crate::flow::outcome::OutcomeKind;
 use axum::extract::Request;
@@ -42,12 +43,17 @@ async fn take(services: &Services, loopback: Loopback, request: Request) -> Resu
     let tenant = tenant(&head.headers, loopback)?;
     check_media(&head.headers)?;
     let actor = commands::attributes(&head.headers)?.actor.map(std::borrow::Cow::into_owned);
-    let body = body::read(body, &services.settings).await?;
+    let body = body::read(&head.headers, body, &services.settings).await?;
     let Feedback { request_id, score, comment } = read(&body)?;
     let request_id = request_of(services, tenant, &request_id)?;
     let stream = StreamId::new(tenant, Aggregate::LlmRequest, request_id);
     let envelope = Envelope { source: "openai-api".into(), actor, ..Envelope::new((services.ids)(), stream) };
-    let rating = RateAnswer { score, comment: comment.map_or(Personal::Absent, Personal::Plain) };
+    let comment = match comment {
+        // A command is durable as it is sent: what is not to be kept does not become part of one.
+        Some(comment) if keeps_prompts(services, stream).await? => Personal::Plain(comment),
+        _ => Personal::Absent,
+    };
+    let rating = RateAnswer { score, comment };
     let submission = Submission { envelope, command: Command::RateAnswer(rating).into() };
     let timeout = services.settings.wait_timeout;
     let outcomes = services.gateway.submit(vec![submission], Wait::Applied, timeout).await;
@@ -61,6 +67,15 @@ async fn take(services: &Services, loopback: Loopback, request: Request) -> Resu
     let status = if is_done { StatusCode::OK } else { StatusCode::ACCEPTED };
     let told = json!({ "object": "feedback", "request_id": request_id, "score": score });
     Ok(answer::json(status, told.to_string()))
+}
+
+/// Whether the request's prompt is kept, and so what is said of its answer; not where nothing is known of it yet.
+async fn keeps_prompts(services: &Services, stream: StreamId) -> Result<bool, Fault> {
+    let found = services.query.get(stream).await?;
+    Ok(found.is_some_and(|resource| match resource.state {
+        AnyState::LlmRequest(state) => state.request.storage == PromptStorage::Full,
+        _ => false,
+    }))
 }
 
 fn read(body: &[u8]) -> Result<Feedback, Fault> {

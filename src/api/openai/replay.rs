@@ -108,7 +108,8 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
         query.after = page.next;
     };
     let Some(text) = text else {
-        let message = "the request was carried out, and the tenant keeps no answers; it is not carried out again";
+        let message = "the request was carried out, and its answer is not kept: the tenant keeps none, or it was larger \
+                       than the journal takes; it is not carried out again";
         return Err(Fault::conflict("answer_not_stored", message));
     };
     Ok(if is_stream { in_events(chunk_of(&text).as_bytes()) } else { answer::json(StatusCode::OK, text) })
@@ -119,7 +120,7 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
 fn status_of(code: &str) -> u16 {
     match code {
         "over_budget" | "rate_limited" | "quota" => 429,
-        "too_large" | "bad_request" | "context_length" | "content_filter" => 400,
+        "too_large" | "price_unknown" | "bad_request" | "context_length" | "content_filter" => 400,
         "tenant_suspended" | "tenant_closed" => 403,
         "not_found" | "unknown_provider" | "unknown_model" | "provider_deregistered" => 404,
         "overloaded" | "prompt_gone" => 503,

@@ -244,7 +244,7 @@ fn usage() -> Value {
             "latency_ms_p50": latency("Within a sixteenth."),
             "latency_ms_p95": latency("Within a sixteenth."),
             "provider_failures": count("Calls that failed by the provider's fault, and not by the caller's."),
-            "ratings": { "type": "integer", "description": "Ratings of answers that were given in this window." },
+            "ratings": { "type": "integer", "description": "Ratings of answers that were given in this window; one that replaces another was given as well." },
             "rating_mean": { "type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "Their mean; for models, the median over groups of tenants of each group's mean. Null where there is none." },
         },
     })

@@ -1,7 +1,9 @@
 //! Which of the node's providers a provider of the file is.
 
-use crate::domain::llm_provider::Model;
-use serde::Deserialize;
+use crate::domain::llm_provider::{MODEL_SHOWN_FIELDS, Model};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// A provider as the node has it.
@@ -10,8 +12,18 @@ pub struct Known {
     pub id: Uuid,
     pub version: u64,
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "declared")]
     pub models: Vec<Model>,
+}
+
+/// Models as they were declared: without what is shown of them beside that.
+fn declared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Model>, D::Error> {
+    let shown: Vec<Map<String, Value>> = Deserialize::deserialize(deserializer)?;
+    let declared = shown.into_iter().map(|mut model| {
+        MODEL_SHOWN_FIELDS.iter().for_each(|field| drop(model.remove(*field)));
+        serde_json::from_value(Value::Object(model)).map_err(D::Error::custom)
+    });
+    declared.collect()
 }
 
 /// One `--provider`: a name in the file, and perhaps what the node calls it.

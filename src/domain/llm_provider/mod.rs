@@ -21,6 +21,7 @@ mod tests;
 mod view;
 
 pub use measured::*;
+pub use view::MODEL_SHOWN_FIELDS;
 
 use super::common::{Health, Modality};
 use crate::domain::{

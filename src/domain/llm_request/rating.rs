@@ -74,5 +74,5 @@ pub fn put(state: &mut State, event: &AnswerRated) {
 /// The mean of the ratings, 0..1; absent where there is none.
 pub fn mean(ratings: &[Rating]) -> Option<f64> {
     let sum: i64 = ratings.iter().map(|rating| rating.score_millionths).sum();
-    (!ratings.is_empty()).then(|| sum as f64 / MILLION as f64 / ratings.len() as f64)
+    (!ratings.is_empty()).then(|| sum as f64 / (MILLION as f64 * ratings.len() as f64))
 }

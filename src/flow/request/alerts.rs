@@ -119,14 +119,20 @@ impl Shared {
         if told.is_some_and(is_told) {
             return Ok(());
         }
-        let report = ReportBudgetUse {
-            level,
-            monthly_budget_micro_usd: i64::try_from(budget.micro_usd).unwrap_or(i64::MAX),
-            spent_micro_usd: i64::try_from(spent.micro_usd).unwrap_or(i64::MAX),
-            period_ends_at: period_ends,
-        };
-        let command = say(tenant, there.version, report)?;
-        self.topics.produce(vec![command], Lane::System).await.map_err(|error| error.to_string())?;
+        // Spent between two looks, a budget passes the first mark all the same. Who was told of that is not told again.
+        let levels = [BudgetLevel::Alert, BudgetLevel::Exhausted].into_iter().filter(|it| *it <= level);
+        let commands: Result<Vec<_>, String> = levels
+            .map(|level| {
+                let report = ReportBudgetUse {
+                    level,
+                    monthly_budget_micro_usd: i64::try_from(budget.micro_usd).unwrap_or(i64::MAX),
+                    spent_micro_usd: i64::try_from(spent.micro_usd).unwrap_or(i64::MAX),
+                    period_ends_at: period_ends,
+                };
+                say(tenant, there.version, report)
+            })
+            .collect();
+        self.topics.produce(commands?, Lane::System).await.map_err(|error| error.to_string())?;
         match level {
             BudgetLevel::Alert => handles().budget_alert.increment(1),
             BudgetLevel::Exhausted => handles().budget_exhausted.increment(1),
@@ -137,10 +143,11 @@ impl Shared {
     }
 }
 
-/// The same from every process: the id is made from what it says, and from the version of the tenant that set the budget.
+/// The id is made from what it says, and from the version of the tenant that set the budget: what says more is another
+/// command, and the tenant knows what it was told already.
 fn say(tenant: TenantId, version: u64, report: ReportBudgetUse) -> Result<Arc<Accepted>, String> {
     let stream = standing::stream(tenant);
-    let kind = format!("budget/{version}/{}/{}", report.period_ends_at, report.level.name());
+    let kind = format!("budget/{version}/{}/{}/{}", report.period_ends_at, report.level.name(), report.spent_micro_usd);
     let id = reaction_command_id(tenant.0, &kind, &stream);
     let envelope = Envelope { source: SYSTEM_SOURCE.into(), ..Envelope::new(id, stream) };
     let command = AnyCommand::from(tenant::Command::ReportBudgetUse(report));

@@ -58,6 +58,8 @@ pub struct Model {
 pub struct Estimate {
     pub tokens: i64,
     pub micro_usd: i64,
+    /// Whether all prices are known that the call may be charged by; else nothing is reserved of a budget.
+    pub is_priced: bool,
 }
 
 impl Model {
@@ -81,8 +83,12 @@ impl Model {
         let price = &self.price;
         let input = price.input_micro_usd_per_million.max(price.cache_write_micro_usd_per_million);
         let dearest = Price { input_micro_usd_per_million: input, ..*price };
-        let micro_usd = usage.cost_pico_usd(&dearest).map_or(0, micro_usd);
-        Estimate { tokens: input_tokens + output_tokens, micro_usd }
+        let cost = usage.cost_pico_usd(&dearest);
+        Estimate {
+            tokens: input_tokens + output_tokens,
+            micro_usd: cost.map_or(0, micro_usd),
+            is_priced: cost.is_some(),
+        }
     }
 
     /// The limits that a call falls under, with what it takes of each.
@@ -109,11 +115,14 @@ pub struct Tenancy {
     pub tier: Tier,
     pub storage: PromptStorage,
     pub status: tenant::Status,
+    /// Whether what its calls cost is bounded.
+    pub has_budget: bool,
 }
 
 impl Tenancy {
     /// A tenant that nothing is recorded of is taken for open: its provisioning may still be under way.
-    pub const UNKNOWN: Self = Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent };
+    pub const UNKNOWN: Self =
+        Self { tier: Tier::Onyx, storage: PromptStorage::Full, status: tenant::Status::Absent, has_budget: false };
 }
 
 /// What is known of a provider beside its models.
@@ -178,9 +187,12 @@ impl Catalog {
     /// When the index cannot be read.
     pub async fn tenant(&self, tenant: TenantId) -> Result<Tenancy, Error> {
         let read = self.read(&self.tenants, standing::stream(tenant), |state, _| match state {
-            AnyState::Tenant(state) => {
-                Some(Tenancy { tier: state.tier, storage: state.prompt_storage, status: state.status })
-            }
+            AnyState::Tenant(state) => Some(Tenancy {
+                tier: state.tier,
+                storage: state.prompt_storage,
+                status: state.status,
+                has_budget: state.monthly_budget_micro_usd.is_some(),
+            }),
             _ => None,
         });
         Ok(read.await?.unwrap_or(Tenancy::UNKNOWN))

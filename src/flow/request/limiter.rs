@@ -211,7 +211,13 @@ impl Shared {
         let desk = state.desk(&key, now);
         desk.busy = false;
         match answer {
-            Ok(()) => desk.failures = 0,
+            Ok(()) => {
+                desk.failures = 0;
+                // Of a budget, what is returned is what callers wait for: its own time to come is next month's.
+                if desk.why == Some(Why::Limit(Dimension::MicroUsd)) {
+                    (desk.until, desk.ask_at) = (None, desk.ask_at.min(now));
+                }
+            }
             Err(error) => desk.failed(now, &key, &error, returned, None),
         }
         drop(state);

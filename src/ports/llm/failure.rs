@@ -50,8 +50,10 @@ pub enum Kind {
     ContextLength,
     /// The provider will not answer this.
     ContentFilter,
-    /// The answer is none: it cannot be parsed, is above a bound, or leads elsewhere.
+    /// The answer is none: it cannot be parsed, or leads elsewhere.
     Garbage,
+    /// The answer is larger than is read: the provider did what it was asked, and another try would bring the same.
+    TooLarge,
     /// The connection broke before the answer was complete.
     Cut,
 }
@@ -75,6 +77,7 @@ impl Kind {
             Self::ContextLength => "context_length",
             Self::ContentFilter => "content_filter",
             Self::Garbage => "garbage",
+            Self::TooLarge => "answer_too_large",
             Self::Cut => "cut",
         }
     }
@@ -82,7 +85,9 @@ impl Kind {
     /// Whether the same request may go well a little later.
     pub fn retryable(self) -> bool {
         match self {
-            Self::Connect | Self::RateLimited | Self::Overloaded | Self::Server | Self::Garbage | Self::Cut => true,
+            Self::Connect | Self::RateLimited | Self::Overloaded | Self::Server | Self::Cut => true,
+            // It was made, and is charged: so would be the next.
+            Self::Garbage | Self::TooLarge => false,
             // What used up the whole time leaves none for another try.
             Self::Timeout(waited) => waited != Waited::Total,
             Self::Quota | Self::Auth | Self::NotFound => false,
@@ -169,7 +174,7 @@ impl Error {
             (Kind::Overloaded, _) => 503,
             (Kind::BadRequest | Kind::ContextLength | Kind::ContentFilter, _) => 400,
             (Kind::NotFound, _) => 404,
-            (Kind::Connect | Kind::Server | Kind::Garbage | Kind::Cut, _) => 502,
+            (Kind::Connect | Kind::Server | Kind::Garbage | Kind::TooLarge | Kind::Cut, _) => 502,
         }
     }
 

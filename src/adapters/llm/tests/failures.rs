@@ -45,7 +45,7 @@ async fn a_refusal_comes_with_all_that_decides_about_another_try() {
         (500, Kind::Server, true, 500),
         (503, Kind::Overloaded, true, 503),
         (529, Kind::Overloaded, true, 529),
-        (307, Kind::Garbage, true, 502),
+        (307, Kind::Garbage, false, 502),
     ] {
         let headers = [
             ("retry-after", "7"),
@@ -153,7 +153,7 @@ async fn what_is_no_answer_is_garbage() {
     ] {
         let stub = serve(move |_| vec![act.clone()]).await;
         let error = failure(Call { stream, ..asking(&stub) }).await;
-        assert_eq!((error.kind, error.retryable(), error.status_for_client()), (Kind::Garbage, true, 502), "{error}");
+        assert_eq!((error.kind, error.retryable(), error.status_for_client()), (Kind::Garbage, false, 502), "{error}");
         assert!(error.cause.is_some(), "{error}");
     }
 }
@@ -169,7 +169,7 @@ async fn what_is_above_a_bound_is_not_read_to_its_end() {
         let stub = serve(move |_| acts.clone()).await;
         let client = client_with(scripted(&["sk-first-secret"]), config());
         let error = client.call(Call { stream, ..asking(&stub) }).await.err().unwrap();
-        assert_eq!(error.kind, Kind::Garbage, "{error}");
+        assert_eq!((error.kind, error.retryable()), (Kind::TooLarge, false), "{error}");
         assert!(error.to_string().contains("1000 bytes"), "{error}");
         hung_up(&stub).await;
     }

@@ -34,12 +34,19 @@ fn money_is_rounded_up_and_a_price_that_is_not_known_reserves_none() {
     let chat = Operation::ChatCompletion;
     assert_eq!(model(Some(1), None).estimate(chat, 1, Some(1)).micro_usd, 1);
     assert_eq!(model(Some(3_000_000), None).estimate(chat, 1000, Some(1000)).micro_usd, 6_000);
-    assert_eq!(model(None, None).estimate(chat, 1000, Some(1000)).micro_usd, 0);
+    let unknown = model(None, None).estimate(chat, 1000, Some(1000));
+    assert_eq!((unknown.micro_usd, unknown.is_priced), (0, false));
+    let priced = |price, operation| {
+        let price = Price { output_micro_usd_per_million: None, ..model(price, None).price };
+        Model { price, ..model(None, None) }.estimate(operation, 1000, Some(1000)).is_priced
+    };
+    assert!(!priced(Some(1), chat), "what it writes is charged as well");
+    assert!(priced(Some(0), Operation::Embeddings), "it writes nothing, and free is a price");
 }
 
 #[test]
 fn a_call_falls_under_its_provider_its_model_and_its_tenant() {
-    let wants = model(None, None).wants(TenantId::SHARED, Estimate { tokens: 7, micro_usd: 9 });
+    let wants = model(None, None).wants(TenantId::SHARED, Estimate { tokens: 7, micro_usd: 9, is_priced: true });
     let of = |dimension| wants.each_ref().map(|(_, amounts)| amounts.of(dimension));
     assert_eq!(of(Dimension::Requests), [1, 1, 1]);
     assert_eq!(of(Dimension::Tokens), [7, 7, 0]);

@@ -84,14 +84,15 @@ fn verdict(kind: Kind) -> Verdict {
         Kind::Connect | Kind::Timeout(_) | Kind::Overloaded | Kind::Server | Kind::Garbage | Kind::Cut => {
             Verdict::Failed
         }
-        Kind::RateLimited | Kind::Quota | Kind::Auth | Kind::NotFound => Verdict::Alive,
+        Kind::RateLimited | Kind::Quota | Kind::Auth | Kind::NotFound | Kind::TooLarge => Verdict::Alive,
         Kind::BadRequest | Kind::ContextLength | Kind::ContentFilter => Verdict::Alive,
     }
 }
 
 /// Whether the provider turned the request away, which costs nothing.
 fn is_turned_away(error: &Error) -> bool {
-    let by_itself = matches!(error.kind, Kind::Connect | Kind::Timeout(_) | Kind::Server | Kind::Garbage | Kind::Cut);
+    let is_answer = matches!(error.kind, Kind::Garbage | Kind::TooLarge | Kind::Cut);
+    let by_itself = is_answer || matches!(error.kind, Kind::Connect | Kind::Timeout(_) | Kind::Server);
     !by_itself && error.progress < Progress::Receiving
 }
 

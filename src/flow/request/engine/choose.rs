@@ -9,7 +9,7 @@ use crate::domain::limit::{Dimension, LimitKey, Why};
 use crate::domain::llm_request::{ModelChoice, Rejected};
 use crate::domain::tenant;
 use crate::flow::request::bulkhead::Room;
-use crate::flow::request::catalog::{Estimate, Model};
+use crate::flow::request::catalog::{Estimate, Model, Tenancy};
 use crate::flow::request::limiter::{Permit, Refused};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const SOON: Duration = Duration::from_millis(200);
 const LATER: Duration = Duration::from_secs(1);
 /// Longest that a tenant is held for what its limit told: a limit may be raised, a budget refunded.
 const HELD_MAX: Duration = Duration::from_secs(2);
+
+/// Of a model without prices, where the tenant has a budget: what nobody knows the cost of cannot be held against it.
+const PRICE_UNKNOWN: &str = "price_unknown";
 
 /// A model that can be called now.
 pub struct Chosen {
@@ -63,7 +66,8 @@ enum Tried {
 impl Shared {
     /// Chooses a model, and waits a little for its limits.
     pub(super) async fn choose(&self, work: &mut Work, request: &Request) -> Choice {
-        if let Some(failure) = closed(self.tenancy(work.stream().tenant).await.status) {
+        let tenancy = self.tenancy(work.stream().tenant).await;
+        if let Some(failure) = closed(tenancy.status) {
             return Choice::Fail(failure);
         }
         let order = work.order(&request.models);
@@ -72,7 +76,7 @@ impl Shared {
         for (place, index) in order.iter().enumerate() {
             let is_last = place + 1 == order.len();
             let choice = &request.models[*index];
-            let reason = match self.try_model(work, request, *index, is_last && again.is_none()).await {
+            let reason = match self.try_model(work, request, tenancy, *index, is_last && again.is_none()).await {
                 Tried::Go(mut chosen) => {
                     chosen.rejected = rejected;
                     return Choice::Go(chosen);
@@ -98,7 +102,7 @@ impl Shared {
     }
 
     /// `is_only`: no other can take its place.
-    async fn try_model(&self, work: &Work, request: &Request, index: usize, is_only: bool) -> Tried {
+    async fn try_model(&self, work: &Work, request: &Request, tenancy: Tenancy, index: usize, is_only: bool) -> Tried {
         let choice = &request.models[index];
         let model = match self.catalog.model(choice).await {
             Ok(Ok(model)) => model,
@@ -108,6 +112,10 @@ impl Shared {
                 return Tried::Later("unreadable", Instant::now() + LATER);
             }
         };
+        let estimate = model.estimate(request.operation, request.prompt_tokens, request.output_tokens_max);
+        if tenancy.has_budget && !estimate.is_priced {
+            return Tried::Never(PRICE_UNKNOWN);
+        }
         let now = Instant::now();
         let passed = match self.breakers.pass(choice, now) {
             Ok(passed) => passed,
@@ -123,7 +131,6 @@ impl Shared {
             None => None,
         };
         let Some(room) = room else { return Tried::Later("bulkhead_full", Instant::now() + SOON) };
-        let estimate = model.estimate(request.operation, request.prompt_tokens, request.output_tokens_max);
         let wants = model.wants(work.stream().tenant, estimate);
         match self.limiter.acquire(&wants, patience).await {
             Ok(permit) => {
@@ -140,7 +147,8 @@ impl Shared {
             Refused::Later { key: LimitKey::Tenant(_), at, why: Some(Why::Limit(Dimension::MicroUsd)) }
                 if at >= work.item.deadline =>
             {
-                Tried::Fail(Failure::new("over_budget", "the tenant's budget is used up until after the deadline", 429))
+                let why = "the tenant's budget is used up, or reserved by requests under way, until after the deadline";
+                Tried::Fail(Failure::new("over_budget", why, 429))
             }
             Refused::Later { key: LimitKey::Tenant(_), at, .. } => {
                 Tried::Hold(at.clamp(now + SOON / 4, now + HELD_MAX))
@@ -181,6 +189,11 @@ fn none_left(work: &Work, rejected: &[Rejected]) -> Failure {
     let reason = rejected.last().map_or("unknown_model", |rejected| rejected.reason.as_str());
     let (status, why) = match reason {
         "too_large" => (400, "the request needs more tokens than the limits of its models allow at all"),
+        PRICE_UNKNOWN => {
+            let why = "the tenant has a budget, and the model has no price to hold against it; declare its prices (0 for \
+                       what is free), or import them with `agentverse import llm-prices`";
+            (400, why)
+        }
         _ => (404, "none of the request's models can be called: their providers do not offer them"),
     };
     Failure::new(reason, why, status)

@@ -249,10 +249,12 @@ fn ended(of: &CallOf, called: &Called) -> EndAttempt {
     }
 }
 
-/// Whether this failure is the model's or its provider's alone, for good: another may do.
+/// Whether this failure is the model's or its provider's alone, as far as this request goes: another may do.
 fn is_for_another(error: &Error) -> bool {
     match error.kind {
         Kind::Quota | Kind::Auth | Kind::NotFound | Kind::ContextLength => true,
+        // It answers, and nobody can use it: another call would be paid for the same.
+        Kind::Garbage => true,
         // What its wire cannot say, another's may.
         Kind::BadRequest => error.progress == Progress::NotSent,
         _ => false,
