@@ -94,6 +94,15 @@ impl Kind {
             Self::BadRequest | Self::ContextLength | Self::ContentFilter => false,
         }
     }
+
+    /// Whether the provider said no to the request, rather than failing at it.
+    pub fn is_refusal(self) -> bool {
+        match self {
+            Self::RateLimited | Self::Quota | Self::Overloaded | Self::Auth | Self::NotFound => true,
+            Self::BadRequest | Self::ContextLength | Self::ContentFilter => true,
+            Self::Connect | Self::Timeout(_) | Self::Server | Self::Garbage | Self::TooLarge | Self::Cut => false,
+        }
+    }
 }
 
 /// How far the call had come.

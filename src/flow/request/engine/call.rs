@@ -91,9 +91,7 @@ fn verdict(kind: Kind) -> Verdict {
 
 /// Whether the provider turned the request away, which costs nothing.
 fn is_turned_away(error: &Error) -> bool {
-    let is_answer = matches!(error.kind, Kind::Garbage | Kind::TooLarge | Kind::Cut);
-    let by_itself = is_answer || matches!(error.kind, Kind::Connect | Kind::Timeout(_) | Kind::Server);
-    !by_itself && error.progress < Progress::Receiving
+    error.kind.is_refusal() && error.progress < Progress::Receiving
 }
 
 impl Shared {
