@@ -20,6 +20,7 @@ pub use usage::{USAGE_WINDOWS_MAX, UsageItem, UsagePage, UsagePlace, UsageQuery}
 use crate::domain::record::{Record, RecordKind};
 use crate::domain::{AnyState, Micros, Rejection, StreamId, TenantId};
 use crate::flow::outcome::{Outcome, OutcomeKind};
+use crate::flow::request::answer;
 use crate::ports::views::ViewRow;
 use crate::ports::{Clock, Index, Journal, Topics, Usage, Views, index, journal, topic, views};
 use std::sync::Arc;
@@ -104,6 +105,11 @@ impl Query {
     /// One resource; `None` when the views show nothing of it.
     pub async fn get(&self, stream: StreamId) -> Result<Option<Resource>, Error> {
         self.views.get(stream).await?.map(|row| Resource::from_row(&row)).transpose()
+    }
+
+    /// The answer of an LLM request that was completed; `None` where it is not kept.
+    pub async fn answer(&self, request: StreamId) -> Result<Option<String>, Error> {
+        Ok(answer::stored(&*self.index, request).await?)
     }
 
     /// The stream and the outcome of a command of this tenant; `None` when it is not decided, not known, forgotten, or

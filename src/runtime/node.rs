@@ -218,6 +218,8 @@ fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Reque
         topics: embedded.topics.clone(),
         index: embedded.index.clone(),
         partitions: embedded.partitions.into(),
+        // The folder's lock says so.
+        is_exclusive: true,
     };
     Ok(Some(Requests::new(settings, stores, settings.command_bytes_max)?))
 }

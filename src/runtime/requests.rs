@@ -44,6 +44,8 @@ pub struct Stores {
     pub topics: Arc<dyn Topics>,
     pub index: Arc<dyn Index>,
     pub partitions: Partitions,
+    /// Whether no other process can work over them.
+    pub is_exclusive: bool,
 }
 
 /// See the module.
@@ -67,7 +69,7 @@ impl Requests {
     /// # Errors
     /// When the file of the keys' sources cannot be read, or TLS cannot be set up.
     pub fn new(settings: &Settings, stores: Stores, command_bytes_max: usize) -> Result<Self, Error> {
-        let Stores { limits, usage, topics, index, partitions } = stores;
+        let Stores { limits, usage, topics, index, partitions, is_exclusive } = stores;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let start = fresh_id().as_u64_pair();
         let spending = Arc::new(Counted { usage: usage.clone(), clock: clock.clone() });
@@ -96,7 +98,7 @@ impl Requests {
             clock: clock.clone(),
             partitions,
             seed: start.0 ^ start.1,
-            config: settings.engine(&worker(), command_bytes_max),
+            config: engine::Config { is_alone: is_exclusive, ..settings.engine(&worker(start.1), command_bytes_max) },
         });
         let (stop, stop_limiter) = (CancellationToken::new(), CancellationToken::new());
         let (heard, config) = (engine.clone(), settings.reports());
@@ -163,10 +165,10 @@ impl Requests {
     }
 }
 
-/// Names this start of this process in the events.
-fn worker() -> String {
+/// Names this start of this process in the events: in a container every process may have the same id.
+fn worker(start: u64) -> String {
     let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
-    format!("{}/{}", host.chars().take(64).collect::<String>(), std::process::id())
+    format!("{}/{}/{:08x}", host.chars().take(64).collect::<String>(), std::process::id(), start >> 32)
 }
 
 impl Settings {

@@ -5,6 +5,7 @@ mod batches;
 mod budget;
 mod fallback;
 mod hostile;
+mod kept;
 mod prices;
 mod sdk;
 mod selection;

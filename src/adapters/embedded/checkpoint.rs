@@ -25,8 +25,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Of the shape of everything derived. Raise it when a `State`, a head or a row changes: what an older program derived
 /// is then built again from the log at the next start. 2: dead letters count how often they were sent again. 3: a tenant
 /// says what is kept of its prompts. 4: open requests hang on their anchors; usage; a request names its project. 5: answers
-/// are rated; models are measured, and can be down; a model has more prices, and says when and where they are from.
-const GENERATION: u32 = 5;
+/// are rated; models are measured, and can be down; a model has more prices, and says when and where they are from. 6: answers in parts.
+const GENERATION: u32 = 6;
 
 /// What the file CHECKPOINT holds, behind a checksum and the generation.
 #[derive(Clone, Serialize, Deserialize)]

@@ -4,9 +4,7 @@ use super::answer::in_events;
 use super::fault::Fault;
 use crate::api::{Services, answer};
 use crate::domain::llm_request::{State, Status, payload};
-use crate::domain::record::RecordKind;
 use crate::domain::{AnyState, StreamId};
-use crate::flow::query::{HistoryQuery, Order};
 use crate::flow::request::engine::Failure;
 use crate::flow::request::resolve::Asked;
 use axum::response::Response;
@@ -20,8 +18,6 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_millis(500);
 /// How long a request that others carry out is waited for beyond its deadline.
 const BEYOND: Duration = Duration::from_secs(10);
-/// Records of a request that are read at once.
-const RECORDS: usize = 100;
 
 /// What the record says of the request; `None` where there is none. Waits for one that is under way.
 ///
@@ -96,20 +92,9 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
             return Err(Failure { code, message: message.into(), status, complaint: None, retry_after: None }.into());
         }
     }
-    let kinds = vec![RecordKind::Event];
-    let mut query = HistoryQuery { stream, order: Order::NewestFirst, kinds, after: None, limit: RECORDS };
-    // Ratings may have come after the answer, any number of them.
-    let text = loop {
-        let page = services.query.history(&query).await?;
-        let text = page.entries.iter().find_map(|entry| answer_of(&entry.data));
-        if text.is_some() || page.next.is_none() {
-            break text;
-        }
-        query.after = page.next;
-    };
-    let Some(text) = text else {
+    let Some(text) = services.query.answer(stream).await? else {
         let message = "the request was carried out, and its answer is not kept: the tenant keeps none, or it was larger \
-                       than the journal takes; it is not carried out again";
+                       than is kept; it is not carried out again";
         return Err(Fault::conflict("answer_not_stored", message));
     };
     Ok(if is_stream { in_events(chunk_of(&text).as_bytes()) } else { answer::json(StatusCode::OK, text) })
@@ -128,11 +113,6 @@ fn status_of(code: &str) -> u16 {
         _ if code.starts_with("timeout_") || code == "out_of_time" => 504,
         _ => 502,
     }
-}
-
-/// The answer that an event holds in plain text.
-fn answer_of(data: &Value) -> Option<String> {
-    data.get("answer")?.as_str().map(str::to_owned)
 }
 
 /// A whole answer as the only chunk of a stream.

@@ -1,6 +1,6 @@
 //! One attempt after the other: how each begins, and what each may come to.
 
-use super::check::{check_completion, check_end, check_start};
+use super::check::{check_completion, check_end, check_part, check_start};
 use super::decide::{check_running, lost_attempt};
 use super::submit::deadline_passed;
 use super::*;
@@ -81,6 +81,41 @@ pub fn end(state: &State, command: &EndAttempt) -> Result<Decision<Event>, Rejec
     Ok(Decision::event(event))
 }
 
+/// Whoever says this is the only worker there is; the decision cannot look at that.
+pub fn lose(state: &State, command: &LoseAttempt) -> Result<Decision<Event>, Rejection> {
+    check_running(state)?;
+    let AttemptEnd::Open = attempt(state, command.attempt)?.end else { return Ok(Decision::unchanged()) };
+    Ok(Decision::event(Event::AttemptLost(AttemptLost { attempt: command.attempt })))
+}
+
+/// A part counts once its attempt is completed with it, so it needs no lease.
+pub fn add_part(state: &State, command: &AddAnswerPart) -> Result<Decision<Event>, Rejection> {
+    check_running(state)?;
+    let attempt = attempt(state, command.attempt)?;
+    if attempt.end != AttemptEnd::Open {
+        let why = "this attempt has ended; parts belong to the answer of the one that is under way";
+        return Err(Rejection::new("attempt_ended", why).with("attempt", command.attempt));
+    }
+    let storage = state.request.storage;
+    if storage != PromptStorage::Full {
+        let why = "answers of this request are not stored in full; complete it with the answer's hash and size";
+        return Err(Rejection::new("answer_not_stored", why).with("storage", storage.name()));
+    }
+    let text = check_part(&command.text)?;
+    let next = state.parts.count + 1;
+    if command.part != next {
+        let why = "parts are added in their order, each once; send the one that follows";
+        return Err(Rejection::new("part_out_of_order", why).with("next", next));
+    }
+    let bytes = text.len() as i64;
+    if state.parts.bytes + bytes > ANSWER_BYTES_MAX as i64 {
+        let why = format!("makes an answer of more than {ANSWER_BYTES_MAX} bytes, which is not stored");
+        return Err(Rejection::invalid("text", why));
+    }
+    let AddAnswerPart { attempt, part, ref text } = *command;
+    Ok(Decision::event(Event::AnswerPartAdded(AnswerPartAdded { attempt, part, bytes, text: text.clone() })))
+}
+
 /// The answer counts while the request runs and its attempt is the one under way, also where that took longer than its
 /// lease or the deadline: it is there, and it is paid.
 pub fn complete(state: &State, command: &CompleteRequest) -> Result<Decision<Event>, Rejection> {
@@ -95,6 +130,9 @@ pub fn complete(state: &State, command: &CompleteRequest) -> Result<Decision<Eve
         }
         AttemptEnd::Open if state.is_running() => {
             let (answer, answer_sha256, answer_bytes) = answer(command, state.request.storage)?;
+            // A completion is never refused for its parts: the answer was paid for, whether it is kept or not.
+            let parts = AnswerParts { count: command.answer_parts, bytes: answer_bytes };
+            let answer_parts = if answer.is_absent() && state.parts == parts { parts.count } else { 0 };
             Event::RequestCompleted(RequestCompleted {
                 attempt: command.attempt,
                 model: attempt.model.clone(),
@@ -109,6 +147,7 @@ pub fn complete(state: &State, command: &CompleteRequest) -> Result<Decision<Eve
                 answer_sha256,
                 answer_bytes,
                 provider_request_id: command.provider_request_id.clone(),
+                answer_parts,
             })
         }
         AttemptEnd::Open | AttemptEnd::Lost => Event::ExtraCallRecorded(ExtraCallRecorded {

@@ -2,7 +2,7 @@
 
 use super::records::{EndAttempt, ModelChoice, SubmitRequest};
 use super::usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage};
-use super::{ANSWER_BYTES_MAX, CompleteRequest, LEASE_MS_MAX, MODELS_MAX, StartAttempt};
+use super::{ANSWER_PART_BYTES_MAX, ANSWER_WHOLE_BYTES_MAX, CompleteRequest, LEASE_MS_MAX, MODELS_MAX, StartAttempt};
 use crate::domain::common::{NAME_BYTES_MAX, check_length, check_name, check_not_negative};
 use crate::domain::llm_provider::MODEL_ID_BYTES_MAX;
 use crate::domain::personal::Personal;
@@ -135,17 +135,35 @@ pub fn check_completion(command: &CompleteRequest) -> Result<(), Rejection> {
     check_text("provider_request_id", command.provider_request_id.as_deref())?;
     check_sha256("answer_sha256", command.answer_sha256.as_deref())?;
     check_not_negative("answer_bytes", command.answer_bytes)?;
+    check_not_negative("answer_parts", Some(command.answer_parts))?;
     match &command.answer {
         Personal::Sealed(_) => Err(Rejection::invalid("answer", "is sealed; give it in plain text or leave it out")),
-        Personal::Plain(text) if text.len() > ANSWER_BYTES_MAX => {
+        Personal::Plain(text) if text.len() > ANSWER_WHOLE_BYTES_MAX => {
             let why = format!(
-                "has {} bytes, at most {ANSWER_BYTES_MAX} are stored; leave it out, and give answer_sha256 and \
-                 answer_bytes",
+                "has {} bytes, at most {ANSWER_WHOLE_BYTES_MAX} are stored at once; give it in parts before, and here \
+                 answer_parts, answer_sha256 and answer_bytes",
                 text.len()
             );
             Err(Rejection::invalid("answer", why))
         }
+        Personal::Plain(_) if command.answer_parts != 0 => {
+            Err(Rejection::invalid("answer_parts", "must be 0 beside an answer: it is given in one piece or in parts"))
+        }
         Personal::Plain(_) | Personal::Absent => Ok(()),
+    }
+}
+
+/// A part's text.
+pub fn check_part(text: &Personal) -> Result<&str, Rejection> {
+    match text {
+        Personal::Plain(text) if !text.is_empty() && text.len() <= ANSWER_PART_BYTES_MAX => Ok(text),
+        Personal::Plain(text) => {
+            let why = format!("has {} bytes; a part has 1 to {ANSWER_PART_BYTES_MAX}", text.len());
+            Err(Rejection::invalid("text", why))
+        }
+        Personal::Sealed(_) | Personal::Absent => {
+            Err(Rejection::invalid("text", "is missing or sealed; give it in plain text"))
+        }
     }
 }
 

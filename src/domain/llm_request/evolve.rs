@@ -16,6 +16,7 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
                 lose(state, event.attempt.saturating_sub(1));
             }
             state.status = Status::Started;
+            state.parts = AnswerParts::default();
             state.attempts.push(Attempt {
                 attempt: event.attempt,
                 worker: event.worker.clone(),
@@ -30,20 +31,20 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
         Event::AttemptFailed(event) => {
             conclude(state, event.attempt, AttemptEnd::Failed, &event.error);
             let may_be_paid = event.sent || event.usage.is_some();
-            count(state, event.usage.as_ref(), event.cost_pico_usd, may_be_paid);
+            count(state, event.usage.as_ref(), event.estimated, event.cost_pico_usd, may_be_paid);
         }
+        Event::AttemptLost(event) => lose(state, event.attempt),
         Event::RequestCompleted(event) => {
             end(state, Status::Completed);
             conclude(state, event.attempt, AttemptEnd::Completed, "");
-            count(state, Some(&event.usage), event.cost_pico_usd, true);
+            count(state, Some(&event.usage), event.estimated, event.cost_pico_usd, true);
             state.answer = Some(AnswerFacts {
-                is_stored: !event.answer.is_absent(),
+                is_stored: !event.answer.is_absent() || event.answer_parts > 0,
                 sha256: event.answer_sha256.clone(),
                 bytes: event.answer_bytes,
                 finish_reason: event.finish_reason.clone(),
                 latency_ms: event.latency_ms,
                 first_byte_ms: event.first_byte_ms,
-                is_usage_estimated: event.estimated,
             });
         }
         Event::RequestFailed(event) => {
@@ -61,10 +62,14 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
             state.reason.clone_from(&event.reason);
         }
         Event::AnswerRated(event) => rating::put(state, event),
+        Event::AnswerPartAdded(event) => {
+            state.parts.count = event.part;
+            state.parts.bytes += event.bytes;
+        }
         Event::ExtraCallRecorded(event) => {
             conclude(state, event.attempt, AttemptEnd::Extra, event.error.as_deref().unwrap_or_default());
             state.extra_calls += 1;
-            count(state, event.usage.as_ref(), event.cost_pico_usd, true);
+            count(state, event.usage.as_ref(), event.estimated, event.cost_pico_usd, true);
         }
     }
 }
@@ -98,10 +103,11 @@ fn lose(state: &mut State, number: i64) {
     state.lost_attempts += 1;
 }
 
-fn count(state: &mut State, usage: Option<&Usage>, cost_pico_usd: Option<i64>, may_be_paid: bool) {
+fn count(state: &mut State, usage: Option<&Usage>, estimated: bool, cost_pico_usd: Option<i64>, may_be_paid: bool) {
     let totals = &mut state.totals;
     if let Some(usage) = usage {
         totals.usage.add(usage);
+        totals.is_usage_estimated |= estimated;
     }
     totals.cost_pico_usd = totals.cost_pico_usd.saturating_add(cost_pico_usd.unwrap_or(0));
     totals.calls_of_unknown_cost += i64::from(may_be_paid && cost_pico_usd.is_none());

@@ -5,6 +5,8 @@
 //! ```text
 //! (nothing) --SubmitRequest--> submitted --StartAttempt--> started --CompleteRequest--> completed (ended)
 //!                              started --EndAttempt--> started --StartAttempt--> started   (the next attempt)
+//!                              started --AddAnswerPart--> started       (of an answer that is large)
+//!                              started --LoseAttempt--> started         (its worker is gone for certain)
 //!                              submitted | started --FailRequest | ExpireRequest | CancelRequest-->
 //!                                                                        failed | expired | cancelled (ended)
 //!                              completed --RateAnswer--> completed        (by each rater one rating, the last)
@@ -14,13 +16,14 @@
 //! and an ended one stays as it ended; a call is counted once, whatever is reported of it again; the totals are the sums
 //! over all calls: failed, completed and extra ones.
 //!
-//! **Paid twice.** An attempt that is still open when its lease and [`LEASE_MARGIN_MS`] have run out is *lost*: its worker
-//! made the call or did not, and nobody knows. The next attempt may then pay for a second call. That is bounded by
-//! [`ATTEMPTS_MAX`], seen in the events (`previous_lost`, `open_attempt`) and counted (`lost_attempts`). When the lost
+//! **Paid twice.** An attempt that is still open when its lease and [`LEASE_MARGIN_MS`] have run out is *lost*, and so is
+//! one whose worker is gone for certain (embedded: the folder's lock says so): the call was made or was not, and nobody
+//! knows. The next attempt may then pay for a second call. That is bounded by [`ATTEMPTS_MAX`], seen in the events
+//! (`AttemptLost`, `previous_lost`, `open_attempt`) and counted (`lost_attempts`). When the lost
 //! worker comes back, its call is an `ExtraCallRecorded`: usage and cost count, the answer is dropped.
 //!
-//! **What is kept.** With `storage` full the payload is in `RequestSubmitted` and the answer in `RequestCompleted`; with
-//! hashed only their SHA-256 is, with none not even that, and then only the node that holds the payload in memory can
+//! **What is kept.** With `storage` full the payload is in `RequestSubmitted` and the answer in `RequestCompleted`, or,
+//! where it is too large for one record, in the `AnswerPartAdded` of its attempt before it; with hashed only their SHA-256 is, with none not even that, and then only the node that holds the payload in memory can
 //! carry the request out: such a request is interactive. The state drops the payload when the request ends and never
 //! holds the answer: heads are read whole, and the history has both.
 //!
@@ -64,20 +67,24 @@ pub const LEASE_MS_MAX: i64 = 3_600_000;
 pub const DEADLINE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 /// Most models of a request: a choice and a coupling's fallbacks.
 pub const MODELS_MAX: usize = 9;
-/// Longest answer that is stored, in bytes.
-pub const ANSWER_BYTES_MAX: usize = payload::PAYLOAD_BYTES_MAX;
+/// Longest answer that is stored, in bytes: what `llm_answer_bytes_max` is by default.
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Longest answer that is stored in one record.
+pub const ANSWER_WHOLE_BYTES_MAX: usize = payload::PAYLOAD_BYTES_MAX;
+/// Longest part of an answer.
+pub const ANSWER_PART_BYTES_MAX: usize = 256 * 1024;
 
 /// The aggregate.
 pub struct LlmRequest;
 
 records! { pub enum Command in "llm_request" {
     SubmitRequest, StartAttempt, EndAttempt, CompleteRequest, FailRequest, ExpireRequest, CancelRequest,
-    RateAnswer,
+    RateAnswer, AddAnswerPart, LoseAttempt,
 } }
 
 records! { pub enum Event in "llm_request" {
     RequestSubmitted, AttemptStarted, AttemptFailed, RequestCompleted, RequestFailed, RequestExpired, RequestCancelled,
-    ExtraCallRecorded, AnswerRated,
+    ExtraCallRecorded, AnswerRated, AnswerPartAdded, AttemptLost,
 } }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +135,8 @@ pub struct Totals {
     pub cost_pico_usd: i64,
     /// Calls that were or may have been paid and of which the cost is not known, lost attempts aside.
     pub calls_of_unknown_cost: i64,
+    /// Whether the usage of one of them was estimated, its provider having reported none.
+    pub is_usage_estimated: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,6 +154,8 @@ pub struct State {
     pub totals: Totals,
     /// Whether the history has the payload.
     pub has_payload: bool,
+    /// Of the last attempt's answer, where it is given in parts.
+    pub parts: AnswerParts,
     /// Of the completion.
     pub answer: Option<AnswerFacts>,
     /// Code of the failure that ended the request.
@@ -165,7 +176,13 @@ pub struct AnswerFacts {
     pub finish_reason: Option<String>,
     pub latency_ms: i64,
     pub first_byte_ms: Option<i64>,
-    pub is_usage_estimated: bool,
+}
+
+/// The parts of an answer that are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerParts {
+    pub count: i64,
+    pub bytes: i64,
 }
 
 impl State {

@@ -209,12 +209,33 @@ pub struct CompleteRequest {
     pub first_byte_ms: Option<i64>,
     pub finish_reason: Option<String>,
     /// OpenAI-style JSON. Stored, hashed or dropped by the request's storage. Leave it out, and give its hash and size
-    /// instead, where it is not stored, larger than [`super::ANSWER_BYTES_MAX`], or more than the journal takes of one
-    /// command (refused as `too_large`, and then not recorded at all).
+    /// instead, where it is not stored, was given in parts, or is more than the journal takes of one command (refused as
+    /// `too_large`, and then not recorded at all).
     pub answer: Personal,
     pub answer_sha256: Option<String>,
     pub answer_bytes: Option<i64>,
     pub provider_request_id: Option<String>,
+    /// How many parts the answer was given in before; 0 where it was not.
+    pub answer_parts: i64,
+}
+
+/// A part of an answer that is too large for one record. Given in their order, before the attempt is completed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AddAnswerPart {
+    /// The one under way.
+    pub attempt: i64,
+    /// From 1; the one that follows those that are there.
+    pub part: i64,
+    /// At most [`super::ANSWER_PART_BYTES_MAX`], cut between characters.
+    pub text: Personal,
+}
+
+/// The worker of an attempt is gone for certain: its lease need not be waited out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoseAttempt {
+    pub attempt: i64,
 }
 
 /// No attempt will be made any more.
@@ -264,7 +285,7 @@ pub struct AttemptStarted {
     pub lease_until: Micros,
     pub tokens_reserved: i64,
     pub rejected: Vec<Rejected>,
-    /// The attempt before it is lost: its call may have been made, so this one may be the second that is paid.
+    /// The attempt before it is lost with this: its call may have been made, so this one may be the second that is paid.
     pub previous_lost: bool,
 }
 
@@ -286,6 +307,12 @@ pub struct AttemptFailed {
     pub provider_request_id: Option<String>,
 }
 
+/// Its worker is gone: the call was made or not, and nobody knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttemptLost {
+    pub attempt: i64,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RequestCompleted {
     pub attempt: i64,
@@ -297,12 +324,25 @@ pub struct RequestCompleted {
     pub latency_ms: i64,
     pub first_byte_ms: Option<i64>,
     pub finish_reason: Option<String>,
-    /// Absent unless the request's storage is full.
+    /// Absent unless the request's storage is full, and where it is in parts.
     pub answer: Personal,
     /// Absent where it is none.
     pub answer_sha256: Option<String>,
     pub answer_bytes: i64,
     pub provider_request_id: Option<String>,
+    /// How many `AnswerPartAdded` of this attempt are the answer, joined in their order; 0 where it is here, or not kept.
+    pub answer_parts: i64,
+}
+
+/// A part of an answer: it counts once its attempt is completed with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnswerPartAdded {
+    pub attempt: i64,
+    /// From 1.
+    pub part: i64,
+    /// Of its text.
+    pub bytes: i64,
+    pub text: Personal,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

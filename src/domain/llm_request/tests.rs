@@ -12,6 +12,7 @@ use uuid::Uuid;
 mod attempts;
 mod ends;
 mod money;
+mod parts;
 mod property;
 mod rating;
 mod shown;
@@ -148,6 +149,7 @@ fn complete(attempt: i64) -> CompleteRequest {
         answer_sha256: None,
         answer_bytes: None,
         provider_request_id: Some("req_1".into()),
+        answer_parts: 0,
     }
 }
 
@@ -166,6 +168,7 @@ fn completion(attempt: i64) -> RequestCompleted {
         answer_sha256: Some(payload::sha256(ANSWER)),
         answer_bytes: ANSWER.len() as i64,
         provider_request_id: Some("req_1".into()),
+        answer_parts: 0,
     }
 }
 
@@ -262,9 +265,9 @@ macro_rules! into_sets {
 }
 into_sets! {
     Command: SubmitRequest StartAttempt EndAttempt CompleteRequest FailRequest ExpireRequest CancelRequest
-        RateAnswer;
+        RateAnswer AddAnswerPart LoseAttempt;
     Event: RequestSubmitted AttemptStarted AttemptFailed RequestCompleted RequestFailed RequestExpired RequestCancelled
-        ExtraCallRecorded AnswerRated;
+        ExtraCallRecorded AnswerRated AnswerPartAdded AttemptLost;
 }
 
 /// One of each command with a value in every field, each of which changes something where it is allowed.
@@ -288,6 +291,7 @@ fn commands() -> Vec<Command> {
         estimated: true,
         answer_sha256: Some(payload::sha256(ANSWER)),
         answer_bytes: Some(ANSWER.len() as i64),
+        answer_parts: 1,
         ..complete(1)
     };
     vec![
@@ -299,6 +303,8 @@ fn commands() -> Vec<Command> {
         ExpireRequest {}.into(),
         cancel().into(),
         RateAnswer { score: 0.75, comment: "to the point".into() }.into(),
+        AddAnswerPart { attempt: 1, part: 1, text: ANSWER.into() }.into(),
+        LoseAttempt { attempt: 1 }.into(),
     ]
 }
 
@@ -326,7 +332,7 @@ fn events() -> Vec<Event> {
         RequestSubmitted { request }.into(),
         started.into(),
         failed(1),
-        RequestCompleted { estimated: true, ..completion(2) }.into(),
+        RequestCompleted { estimated: true, answer_parts: 1, ..completion(2) }.into(),
         gave_up(2, Some(2)),
         expired(2, Some(2)),
         cancelled(2, Some(2)),
@@ -339,6 +345,8 @@ fn events() -> Vec<Event> {
             comment: "to the point".into(),
         }
         .into(),
+        AnswerPartAdded { attempt: 2, part: 1, bytes: ANSWER.len() as i64, text: ANSWER.into() }.into(),
+        AttemptLost { attempt: 1 }.into(),
     ]
 }
 

@@ -47,7 +47,7 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("lost_attempts", json!(state.lost_attempts)),
         ("extra_calls", json!(state.extra_calls)),
         ("usage", json!(state.totals.usage)),
-        ("usage_estimated", json!(answer.is_some_and(|it| it.is_usage_estimated))),
+        ("usage_estimated", json!(state.totals.is_usage_estimated)),
         ("cost_usd", json!(usd(state.totals.cost_pico_usd))),
         ("calls_of_unknown_cost", json!(state.totals.calls_of_unknown_cost)),
         ("ratings", json!(state.ratings.len())),

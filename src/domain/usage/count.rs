@@ -43,7 +43,7 @@ fn is_providers_fault(error: &str) -> bool {
 
 /// Whether an event of this name counts for anything: spares the others their payload.
 pub fn is_counted(name: &str) -> bool {
-    !matches!(name, "RequestSubmitted" | "AttemptStarted")
+    !matches!(name, "RequestSubmitted" | "AttemptStarted" | "AnswerPartAdded" | "AttemptLost")
 }
 
 /// What an event counts for. `state` is the request's at the event or at any later one. A request that ended without an
@@ -51,7 +51,9 @@ pub fn is_counted(name: &str) -> bool {
 pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted> {
     let attempted = |number: i64| state.attempt(number).map(|attempt| &attempt.model);
     let (totals, model) = match event {
-        Event::RequestSubmitted(_) | Event::AttemptStarted(_) => return None,
+        Event::RequestSubmitted(_) | Event::AttemptStarted(_) | Event::AnswerPartAdded(_) | Event::AttemptLost(_) => {
+            return None;
+        }
         Event::AttemptFailed(it) => {
             let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, it.sent || it.usage.is_some());
             let provider_failures = u64::from(is_providers_fault(&it.error));

@@ -5,8 +5,8 @@ use super::lines::Lines;
 use super::stand::{Stand, stands};
 use super::survey::{self, Survey, survey};
 use crate::domain::llm_batch::{self, BatchFile, RequestError, Status, line, request_stream};
-use crate::domain::record::RecordKind;
-use crate::domain::{AnyEvent, Partitions, StreamId, llm_request};
+use crate::domain::{Partitions, StreamId, llm_request};
+use crate::flow::request::answer;
 use crate::ports::Index;
 use crate::ports::index::Error;
 use bytes::Bytes;
@@ -20,8 +20,8 @@ use uuid::Uuid;
 /// Lines that are made together, and answers that are read at a time.
 const PAGE: usize = 32;
 const READ_AT_ONCE: usize = 8;
-/// Records that are looked at together for the answer, which most often is in the last one.
-const RECORDS: usize = 2;
+/// Bytes of answers after which no more lines are made together.
+const PAGE_BYTES: i64 = 8 * 1024 * 1024;
 
 /// One file of a batch that has it, read from its beginning to its end.
 pub struct Reader {
@@ -87,10 +87,16 @@ impl Reader {
         if *last > self.requests {
             return Ok(None);
         }
-        self.next = last + 1;
+        let last = *last;
         let stands = stands(&*self.index, self.partitions, &self.batch, page.iter().map(|(number, _)| *number)).await?;
-        let mut wanted = Vec::with_capacity(page.len());
+        self.next = last + 1;
+        let (mut wanted, mut bytes) = (Vec::with_capacity(page.len()), 0);
         for ((number, text), (_, stand)) in page.into_iter().zip(stands) {
+            if bytes >= PAGE_BYTES {
+                self.next = number;
+                break;
+            }
+            bytes += if self.file == BatchFile::Output { answer_bytes(&stand) } else { 0 };
             let error = self.error(number).await?;
             wanted.push((number, text, stand, error));
         }
@@ -140,7 +146,7 @@ impl Reader {
         };
         match (answered, self.file) {
             (true, BatchFile::Output) => {
-                let answer = answer(&*self.index, request).await?;
+                let answer = answer::stored(&*self.index, request).await?;
                 Ok(Some(output_line(request.id, &custom_id, answer)))
             }
             (false, BatchFile::Errors) => {
@@ -173,29 +179,11 @@ fn cancelled() -> (String, String) {
     ("batch_cancelled".to_owned(), "This request was not executed: the batch was cancelled.".to_owned())
 }
 
-/// The answer that a request's history has; `None` where it was too large to be kept.
-async fn answer(index: &dyn Index, request: StreamId) -> Result<Option<String>, Error> {
-    let mut before = u64::MAX;
-    loop {
-        let records = index.history(request, before, RECORDS).await?;
-        for recorded in &records {
-            let record = &recorded.record;
-            before = record.position;
-            if record.kind != RecordKind::Event || record.schema != "RequestCompleted" {
-                continue;
-            }
-            let aggregate = request.aggregate;
-            let event = AnyEvent::decode(aggregate, &record.schema, record.fingerprint, &record.payload);
-            let AnyEvent::LlmRequest(event) = event.map_err(|error| Error::Damaged(error.to_string()))? else {
-                continue;
-            };
-            if let llm_request::Event::RequestCompleted(completed) = *event {
-                return Ok(completed.answer.text().map(str::to_owned));
-            }
-        }
-        if records.len() < RECORDS {
-            return Ok(None);
-        }
+/// How large the answer is that a request's history has.
+fn answer_bytes(stand: &Stand) -> i64 {
+    match stand {
+        Stand::Known(state) => state.answer.as_ref().map_or(0, |answer| answer.bytes),
+        _ => 0,
     }
 }
 
@@ -203,7 +191,7 @@ async fn answer(index: &dyn Index, request: StreamId) -> Result<Option<String>, 
 fn output_line(request: Uuid, custom_id: &str, answer: Option<String>) -> String {
     let body = answer.map(|answer| answer.replace(['\n', '\r'], " ")).and_then(|it| RawValue::from_string(it).ok());
     let Some(body) = body else {
-        let why = "the request was answered, and the answer is larger than the fleet's journal takes: it is not kept";
+        let why = "the request was answered, and the answer is larger than is kept";
         let error = json!({ "code": "answer_not_stored", "message": why });
         return whole(request, custom_id, json!({ "status_code": 200, "request_id": request, "body": null }), error);
     };

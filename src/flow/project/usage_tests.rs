@@ -68,6 +68,7 @@ fn completed(attempt: i64, amount: i64, usage: Tokens, cost_pico_usd: Option<i64
         answer_sha256: None,
         answer_bytes: 0,
         provider_request_id: None,
+        answer_parts: 0,
     })
 }
 

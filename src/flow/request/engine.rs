@@ -236,7 +236,7 @@ impl Watcher for Engine {
             let Some(AnyEvent::LlmRequest(event)) = event else { continue };
             match &**event {
                 Event::RequestSubmitted(_) => has_come |= shared.arrive(log, stream, heads.get(&stream)),
-                Event::AttemptFailed(_) => {
+                Event::AttemptFailed(_) | Event::AttemptLost(_) => {
                     if let Some(head) = heads.get(&stream) {
                         shared.board.lock().attempt_ended(stream, head);
                     }
@@ -249,7 +249,10 @@ impl Watcher for Engine {
                     let left = shared.board.lock().ended(stream);
                     left.into_iter().for_each(|work| shared.end(&work, How::Ended, true));
                 }
-                Event::AttemptStarted(_) | Event::ExtraCallRecorded(_) | Event::AnswerRated(_) => {}
+                Event::AttemptStarted(_)
+                | Event::AnswerPartAdded(_)
+                | Event::ExtraCallRecorded(_)
+                | Event::AnswerRated(_) => {}
             }
         }
         if has_come {

@@ -1,6 +1,7 @@
 //! Requests to the outside: LLM and MCP calls, carried out within their limits.
 
 pub mod alerts;
+pub mod answer;
 pub mod backoff;
 pub mod breaker;
 pub mod bulkhead;

@@ -119,6 +119,7 @@ pub fn work(links: &Links, settings: &Settings) -> Result<(Member, Option<Reques
         topics: links.topics.clone(),
         index: links.index.clone(),
         partitions,
+        is_exclusive: false,
     };
     let requests = match settings.request_calls {
         Switch::On => Some(Requests::new(settings, stores, limits.command_bytes_max)?),

@@ -108,7 +108,8 @@ fn every_command_survives_its_json() {
                 ResumeCoupling EndCoupling RequestCompletion),
             AnyCommand::LlmRequest(c) => {
                 check!(&**c, llm_request: SubmitRequest StartAttempt EndAttempt CompleteRequest
-                FailRequest ExpireRequest CancelRequest RateAnswer)
+                FailRequest ExpireRequest CancelRequest RateAnswer AddAnswerPart
+                LoseAttempt)
             }
             AnyCommand::LlmBatch(c) => {
                 check!(&**c, llm_batch: OpenBatchFile AddBatchPart CloseBatchFile StartBatch RecordBatchProgress

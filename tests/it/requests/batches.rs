@@ -36,14 +36,14 @@ fn upload(client: &Client, fields: &[(&str, &str)], whole: bool) -> (u16, String
     (answer.status, answer.text())
 }
 
-fn file(client: &Client, text: &str) -> String {
+pub fn file(client: &Client, text: &str) -> String {
     let (status, text) = upload(client, &[("purpose", "batch"), ("file", text)], true);
     assert_eq!(status, 200, "{text}");
     let file: Value = serde_json::from_str(&text).unwrap();
     file["id"].as_str().unwrap().to_owned()
 }
 
-fn start(client: &Client, file: &str, endpoint: &str) -> Value {
+pub fn start(client: &Client, file: &str, endpoint: &str) -> Value {
     let body =
         json!({"input_file_id": file, "endpoint": endpoint, "completion_window": "24h", "metadata": {"night": "1"}});
     let answer = client.post("/v1/batches", &body);
@@ -51,7 +51,7 @@ fn start(client: &Client, file: &str, endpoint: &str) -> Value {
     answer.json()
 }
 
-fn content(client: &Client, file: &Value) -> BTreeMap<String, Value> {
+pub fn content(client: &Client, file: &Value) -> BTreeMap<String, Value> {
     let text = client.get(&format!("/v1/files/{}/content", file.as_str().unwrap())).text();
     let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let by_id: BTreeMap<_, _> = lines.map(|line| (line["custom_id"].as_str().unwrap().to_owned(), line)).collect();
@@ -63,8 +63,7 @@ fn content(client: &Client, file: &Value) -> BTreeMap<String, Value> {
 fn a_batch_is_carried_out_line_by_line_also_by_a_node_that_dies_in_the_middle() {
     let fake = Fake::start(&["--latency-ms", "fixed:40"]);
     let folder = Folder::new();
-    // What was under way is called again once its lease is over, which the longest call bounds.
-    let settings = ["batch_requests_in_flight_max=20", "llm_call_ms_max=5000"];
+    let settings = ["batch_requests_in_flight_max=20"];
     let server = node(&folder, &settings);
     let client = server.client();
     client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));

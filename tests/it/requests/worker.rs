@@ -30,14 +30,13 @@ fn ended(client: &Client, request: &str) -> Value {
 fn what_was_submitted_is_carried_out_once_whatever_becomes_of_the_process() {
     let fake = Fake::start(&["--latency-ms", "300"]);
     let folder = Folder::new();
-    // What a worker leaves open when it dies is waited out: its longest call, and a margin of five seconds.
-    let server = node(&folder, &["llm_call_ms_max=1000", "llm_first_byte_ms_max=900"]);
+    let server = node(&folder, &[]);
     let client = server.client();
     client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
     let id = provider(&client, "fake", &fake.address, &json!({}));
     let before: Vec<_> = (0..20).map(|number| submit(&client, &[&id], &format!("before {number}"))).collect();
     server.kill();
-    let server = node(&folder, &["llm_call_ms_max=1000", "llm_first_byte_ms_max=900"]);
+    let server = node(&folder, &[]);
     let client = server.client();
     let after: Vec<_> = (0..20).map(|number| submit(&client, &[&id], &format!("after {number}"))).collect();
     let mut lost = 0;
@@ -50,6 +49,37 @@ fn what_was_submitted_is_carried_out_once_whatever_becomes_of_the_process() {
     }
     let calls = stats(&fake)["requests"].as_u64().unwrap();
     assert!((40..=40 + lost).contains(&calls), "{calls} calls were made, {lost} attempts were lost");
+    server.stop();
+    assert_eq!(folder.check()["problem_count"], 0);
+}
+
+#[test]
+fn who_asks_again_after_the_process_was_killed_need_not_wait_for_its_lease() {
+    let fake = Fake::start(&["--latency-ms", "fixed:1500"]);
+    let folder = Folder::new();
+    let server = node(&folder, &[]);
+    let client = server.client();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond"}));
+    provider(&client, "fake", &fake.address, &json!({}));
+    let headers = [("content-type", "application/json"), ("idempotency-key", "night-1")];
+    let body = chat("fake/m", "hello").to_string();
+    let ask = |client: &Client| client.request("POST", "/v1/chat/completions", &headers, body.as_bytes());
+    std::thread::scope(|scope| {
+        scope.spawn(|| assert!(ask(&client).is_none(), "its connection is cut"));
+        eventually("its call is under way", || (stats(&fake)["in_flight"] == 1).then_some(()));
+        server.kill();
+    });
+    let server = node(&folder, &[]);
+    let client = server.client();
+    let answer = ask(&client).expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let request = answer.header("agentverse-request-id");
+    let found = ended(&client, request);
+    let attempts = found["attempts"].as_array().unwrap();
+    assert_eq!((&attempts[0]["end"], &attempts[1]["end"]), (&json!("lost"), &json!("completed")), "{found}");
+    assert_eq!((&found["lost_attempts"], attempts.len()), (&json!(1), 2));
+    assert!(attempts[1]["started_at"].as_i64() < attempts[0]["lease_until"].as_i64(), "{found}");
+    assert_eq!(stats(&fake)["requests"], 2, "the first call may be paid, too");
     server.stop();
     assert_eq!(folder.check()["problem_count"], 0);
 }

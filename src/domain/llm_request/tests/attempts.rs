@@ -196,7 +196,7 @@ fn an_answer_is_kept_as_the_request_says() {
     };
     assert_eq!(field(CompleteRequest { answer_sha256: None, ..given.clone() }), "answer_sha256");
     assert_eq!(field(CompleteRequest { answer_bytes: None, ..given }), "answer_bytes");
-    let long = "x".repeat(ANSWER_BYTES_MAX + 1);
+    let long = "x".repeat(ANSWER_WHOLE_BYTES_MAX + 1);
     assert_eq!(field(CompleteRequest { answer: long.as_str().into(), ..complete(1) }), "answer");
 }
 

@@ -14,16 +14,17 @@ enum Kind {
     Start,
     End,
     Complete,
+    Lose,
     Fail,
     Expire,
     Cancel,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    use Kind::{Cancel, Complete, End, Expire, Fail, Start, Submit};
+    use Kind::{Cancel, Complete, End, Expire, Fail, Lose, Start, Submit};
     let kind = prop_oneof![
         1 => Just(Submit), 8 => Just(Start), 4 => Just(End), 3 => Just(Complete), 1 => Just(Fail), 1 => Just(Expire),
-        1 => Just(Cancel),
+        1 => Just(Cancel), 2 => Just(Lose),
     ];
     prop::collection::vec((prop_oneof![3 => 0..3_i64, 1 => 20..60_i64], kind, -2..3_i64), 1..60)
 }
@@ -39,6 +40,7 @@ fn command(state: &State, kind: Kind, offset: i64, now: Micros) -> Command {
         Kind::End if offset == 0 => EndAttempt { attempt: last, error: "connect".into(), ..Default::default() }.into(),
         Kind::End => cut(last + offset.min(0)).into(),
         Kind::Complete => complete(last + offset.min(0)).into(),
+        Kind::Lose => LoseAttempt { attempt: last + offset.min(0) }.into(),
         Kind::Fail => fail().into(),
         Kind::Expire => ExpireRequest {}.into(),
         Kind::Cancel => cancel().into(),
@@ -120,6 +122,10 @@ proptest! {
                     }
                 }
                 Event::AttemptFailed(_) | Event::RequestCompleted(_) => open = None,
+                Event::AttemptLost(it) => {
+                    prop_assert!(it.attempt == attempts && open.take().is_some(), "the open one: {:?}", history);
+                    lost += 1;
+                }
                 Event::RequestFailed(it) => lost += i64::from(it.open_attempt.is_some()),
                 Event::RequestExpired(it) => lost += i64::from(it.open_attempt.is_some()),
                 _ => {}

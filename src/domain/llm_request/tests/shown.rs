@@ -26,7 +26,7 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
             "has_answer": true, "answer_sha256": payload::sha256(ANSWER), "answer_bytes": ANSWER.len(),
             "finish_reason": "stop", "latency_ms": 1_200, "first_byte_ms": 300,
             "attempts": [attempt(1, "failed", "stream_cut"), attempt(2, "completed", "")],
-            "lost_attempts": 0, "extra_calls": 0, "usage_estimated": false,
+            "lost_attempts": 0, "extra_calls": 0, "usage_estimated": true,
             "usage": {
                 "input_tokens": 2_000, "output_tokens": 400, "cached_input_tokens": 800, "cache_write_tokens": 200,
                 "reasoning_tokens": 100,

@@ -17,26 +17,29 @@ pub struct Assembly {
     bytes: usize,
     /// Bytes of text of the answer.
     text_bytes: usize,
+    /// Of the whole; 0 once that is too large.
     bytes_max: usize,
+    /// Bytes of chunks that may come before the whole is measured again: it grows by less than they have.
+    room: usize,
     /// Over the chunks as they came.
     chunks: Sha256,
 }
 
 impl Assembly {
-    /// `bytes_max` bounds what is held.
+    /// `bytes_max` bounds what is held, and is met within a sixteenth.
     pub fn new(bytes_max: usize) -> Self {
-        Self { whole: Map::new(), bytes: 0, text_bytes: 0, bytes_max, chunks: Sha256::new() }
+        Self { whole: Map::new(), bytes: 0, text_bytes: 0, bytes_max, room: bytes_max, chunks: Sha256::new() }
     }
 
     /// Takes in the JSON of one chunk. What is no chunk is left out: whoever reads the stream gets it as it is.
     pub fn add(&mut self, chunk: &[u8]) {
-        self.bytes += chunk.len();
+        let chunk_bytes = chunk.len();
+        self.bytes += chunk_bytes;
         self.chunks.update(chunk);
         let Ok(Value::Object(chunk)) = serde_json::from_slice(chunk) else { return };
         let choices = chunk.get("choices").and_then(Value::as_array);
         self.text_bytes += choices.into_iter().flatten().map(|choice| text_bytes(&choice["delta"])).sum::<usize>();
-        if self.is_too_large() {
-            self.whole.clear();
+        if !self.takes(chunk_bytes) {
             return;
         }
         for (field, value) in chunk {
@@ -67,8 +70,23 @@ impl Assembly {
         self.bytes == 0
     }
 
+    /// Whether a chunk may be added. A chunk is mostly frame, so the whole is measured rather than counted up; with little
+    /// room left it is given up, for else it would be measured at every chunk.
+    fn takes(&mut self, chunk_bytes: usize) -> bool {
+        if chunk_bytes > self.room && !self.is_too_large() {
+            let held = serde_json::to_vec(&self.whole).map_or(usize::MAX, |whole| whole.len());
+            self.room = self.bytes_max.saturating_sub(held);
+            if self.room < chunk_bytes.max(self.bytes_max / MEASURED_AT_LEAST) {
+                self.whole.clear();
+                self.bytes_max = 0;
+            }
+        }
+        self.room = self.room.saturating_sub(chunk_bytes);
+        !self.is_too_large()
+    }
+
     fn is_too_large(&self) -> bool {
-        self.bytes > self.bytes_max.saturating_mul(CHUNK_OVERHEAD)
+        self.bytes_max == 0
     }
 
     /// Tokens that came, where nobody counted them.
@@ -90,8 +108,8 @@ impl Assembly {
     }
 }
 
-/// A chunk is mostly frame: so many times its part of the whole.
-const CHUNK_OVERHEAD: usize = 64;
+/// The part of what may be held that is left for chunks between two measurements.
+const MEASURED_AT_LEAST: usize = 16;
 
 fn text_bytes(value: &Value) -> usize {
     match value {
@@ -177,6 +195,15 @@ mod tests {
         assert_eq!(assembly.tokens_estimated(), 1);
         assembly.add(b"{\"choices\":[{\"delta\":{\"content\":\"0123456789\"}}]}");
         assert_eq!(assembly.tokens_estimated(), 3);
+    }
+
+    #[test]
+    fn frames_take_no_room_of_the_answer() {
+        let frame = format!("{{\"id\":\"{}\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":", "f".repeat(200));
+        let mut assembly = Assembly::new(4096);
+        (0..300).for_each(|_| assembly.add(format!("{frame}\"0123456789\"}}}}]}}").as_bytes()));
+        let (whole, _, bytes) = assembly.finish();
+        assert!(whole.is_some() && (3_000..4_096).contains(&bytes), "{bytes} of 70,000");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use super::say;
 use super::work::{Request, Work};
 use crate::domain::Micros;
 use crate::domain::common::{NAME_BYTES_MAX, PromptStorage};
-use crate::domain::llm_request::{ANSWER_BYTES_MAX, CompleteRequest, EndAttempt, Rejected, Usage, payload};
+use crate::domain::llm_request::{
+    ANSWER_BYTES_MAX, ANSWER_WHOLE_BYTES_MAX, AddAnswerPart, CompleteRequest, EndAttempt, Rejected, Usage, payload,
+};
 use crate::domain::personal::Personal;
 use crate::domain::wire::WireError;
 use crate::flow::request::stats::Sample;
@@ -85,9 +87,10 @@ impl Shared {
             answer_sha256: (request.storage != PromptStorage::None).then_some(sha256),
             answer_bytes: i64::try_from(bytes).ok(),
             provider_request_id: request_id(&head),
+            answer_parts: 0,
         };
         let is_kept = request.storage == PromptStorage::Full && bytes <= ANSWER_BYTES_MAX;
-        let answer = text.filter(|_| is_kept).map(Personal::Plain);
+        let answer = text.filter(|_| is_kept);
         let told = self.say_completion(work, bare, answer, of.started.lease_until).await;
         if let Some(rejection) = told.refusal() {
             tracing::error!(stream = %work.stream(), code = rejection.code, "a completion was refused");
@@ -114,30 +117,66 @@ impl Shared {
         let _ = self.pass_on(caller, Piece::End(Box::new(ended))).await;
     }
 
-    /// With the answer where it is kept and fits; else with its hash and size alone.
+    /// With the answer where it is kept: in one record where it fits, else in parts before it; and where neither is taken,
+    /// with its hash and size alone.
     async fn say_completion(
         &self,
         work: &Work,
         bare: CompleteRequest,
-        answer: Option<Personal>,
+        answer: Option<String>,
         lease_until: Micros,
     ) -> Told {
-        let stream = work.stream();
+        let mut bare = bare;
         if let Some(answer) = answer {
-            let whole = CompleteRequest { answer, ..bare.clone() };
-            let said = say::complete(stream, whole, lease_until);
-            if let Some(command) = said.ok().filter(|command| command.payload.len() <= self.config.command_bytes_max) {
-                let told = self.record(work.log, command).await;
-                let is_too_large = told.refusal().is_some_and(|refusal| refusal.code == "too_large");
-                if told != Told::TooLarge && !is_too_large {
-                    return told;
-                }
+            match self.say_whole(work, &bare, answer, lease_until).await {
+                Ok(told) => return told,
+                Err(answer) => bare.answer_parts = self.say_parts(work, &bare, &answer, lease_until).await,
             }
         }
-        match say::complete(stream, bare, lease_until) {
+        match say::complete(work.stream(), bare, lease_until) {
             Ok(command) => self.record(work.log, command).await,
             Err(error) => lost(&error),
         }
+    }
+
+    /// The completion with its answer in it; gives the answer back where that is too large.
+    async fn say_whole(
+        &self,
+        work: &Work,
+        bare: &CompleteRequest,
+        answer: String,
+        lease_until: Micros,
+    ) -> Result<Told, String> {
+        if answer.len() > ANSWER_WHOLE_BYTES_MAX {
+            return Err(answer);
+        }
+        let whole = CompleteRequest { answer: Personal::Plain(answer.clone()), ..bare.clone() };
+        let said = say::complete(work.stream(), whole, lease_until);
+        let Some(command) = said.ok().filter(|command| command.payload.len() <= self.config.command_bytes_max) else {
+            return Err(answer);
+        };
+        let told = self.record(work.log, command).await;
+        let is_too_large = told.refusal().is_some_and(|refusal| refusal.code == "too_large");
+        if told == Told::TooLarge || is_too_large { Err(answer) } else { Ok(told) }
+    }
+
+    /// Records an answer in parts; how many, 0 where one of them was not taken.
+    async fn say_parts(&self, work: &Work, bare: &CompleteRequest, answer: &str, lease_until: Micros) -> i64 {
+        let (mut part, mut rest) = (0, answer);
+        while !rest.is_empty() {
+            let (text, behind) = rest.split_at(rest.floor_char_boundary(self.config.part_bytes()));
+            (part, rest) = (part + 1, behind);
+            let command = AddAnswerPart { attempt: bare.attempt, part, text: text.into() };
+            let told = match say::part(work.stream(), command, lease_until) {
+                Ok(command) => self.record(work.log, command).await,
+                Err(error) => lost(&error),
+            };
+            if !told.is_recorded() {
+                tracing::warn!(stream = %work.stream(), part, bytes = answer.len(), ?told, "an answer is not kept");
+                return 0;
+            }
+        }
+        part
     }
 
     async fn say_end(&self, work: &Work, end: EndAttempt, of: &CallOf) -> Told {

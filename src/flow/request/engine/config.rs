@@ -1,15 +1,20 @@
 //! What the engine is given to go by.
 
-use crate::domain::llm_request::ATTEMPTS_MAX;
+use crate::domain::llm_request::{ANSWER_PART_BYTES_MAX, ATTEMPTS_MAX};
 use crate::flow::request::{backoff, breaker, bulkhead, queue};
 use crate::ports::llm::Timeouts;
 use std::time::Duration;
+
+/// What the record of a part has around its text, in bytes, and some room.
+const PART_AROUND: usize = 2_048;
 
 /// Bounds and times of the engine.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Names this process in the events.
     pub worker: String,
+    /// Whether there is no other worker: attempts of others are of processes that are gone.
+    pub is_alone: bool,
     pub queue: queue::Config,
     pub breaker: breaker::Config,
     pub bulkhead: bulkhead::Config,
@@ -38,7 +43,7 @@ pub struct Config {
     pub record_for: Duration,
     /// How long calls under way may go on when the engine stops.
     pub stop_for: Duration,
-    /// Most bytes of one command. An answer that makes it larger is left out.
+    /// Most bytes of one command. An answer that makes it larger is recorded in parts.
     pub command_bytes_max: usize,
     /// Most bytes of prompts that are held for requests that wait; those of others are read again.
     pub held_bytes_max: usize,
@@ -50,6 +55,7 @@ impl Config {
         let seconds = Duration::from_secs;
         Self {
             worker: worker.into(),
+            is_alone: false,
             queue: queue::Config::default(),
             breaker: breaker::Config::default(),
             bulkhead: bulkhead::Config::default(),
@@ -69,6 +75,11 @@ impl Config {
             command_bytes_max: 512 * 1024,
             held_bytes_max: 256 * 1024 * 1024,
         }
+    }
+
+    /// Most bytes of a part of an answer.
+    pub(super) fn part_bytes(&self) -> usize {
+        self.command_bytes_max.saturating_sub(PART_AROUND).clamp(PART_AROUND, ANSWER_PART_BYTES_MAX)
     }
 
     pub(super) fn attempts_max(&self) -> i64 {

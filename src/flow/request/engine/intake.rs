@@ -1,7 +1,8 @@
 //! How requests come in: as their logs take them, from the index after a claim, and back from the spill.
 
-use super::Shared;
+use super::conclude::lost;
 use super::work::{Request, Source, State, Work, gate_of, instant, state_of};
+use super::{Shared, say};
 use crate::domain::llm_request::{AttemptEnd, LEASE_MARGIN_MS, Priority};
 use crate::domain::{LogId, Micros, StreamId, TenantId};
 use crate::flow::request::backoff;
@@ -32,8 +33,14 @@ pub struct Arrival {
     head: Arc<Head>,
 }
 
-/// A request, and when it may be carried out where that is not at once.
-type Due = (Box<Work>, Option<Instant>);
+/// A request to be carried out.
+struct Due {
+    work: Box<Work>,
+    /// When, where that is not at once.
+    delayed: Option<Instant>,
+    /// The attempt that a process left open which is gone.
+    gone: Option<i64>,
+}
 
 impl Shared {
     /// A request is new in its log. Says whether somebody must look.
@@ -108,7 +115,13 @@ impl Shared {
         self.arrivals.lock().extend(later);
         for (stream, Arrival { log, generation, head }) in now {
             match self.work(log, generation, stream, head, groups[&stream.tenant]) {
-                Ok(Some((work, delayed))) => drop(self.admit(work, delayed)),
+                Ok(Some(Due { work, delayed, gone })) => {
+                    let _ = self.admit(work, delayed);
+                    // It is told back, and the request's turn comes at once.
+                    if let Some(attempt) = gone {
+                        self.tasks.spawn(self.clone().lose(log, stream, attempt));
+                    }
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%stream, %error, "the head of a request cannot be read; rebuild the index")
@@ -148,7 +161,17 @@ impl Shared {
         let source = Source::Log { head: Some(head), position };
         let work = Box::new(Work::new(log, generation, item, request.deadline_at, group, source));
         let delayed = lease_over(&state).map(|at| instant(at, wall, now)).filter(|at| *at > now);
-        Ok(Some((work, delayed)))
+        let gone = state.open().filter(|open| self.config.is_alone && open.worker != self.config.worker);
+        let gone = gone.map(|open| open.attempt);
+        Ok(Some(Due { work, delayed, gone }))
+    }
+
+    /// Says of an attempt that it is lost, so that its lease need not be waited out.
+    async fn lose(self: Arc<Self>, log: LogId, stream: StreamId, attempt: i64) {
+        match say::lose(stream, attempt) {
+            Ok(command) => drop(self.record(log, command).await),
+            Err(error) => drop(lost(&error)),
+        }
     }
 
     /// A tenant's tier and settings. While the index does not tell, the least that a tenant can have.

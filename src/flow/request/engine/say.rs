@@ -9,7 +9,8 @@ use super::work::Why;
 use crate::domain::envelope::SYSTEM_SOURCE;
 use crate::domain::id::reaction_command_id;
 use crate::domain::llm_request::{
-    CancelRequest, Command, CompleteRequest, EndAttempt, ExpireRequest, FailRequest, StartAttempt,
+    AddAnswerPart, CancelRequest, Command, CompleteRequest, EndAttempt, ExpireRequest, FailRequest, LoseAttempt,
+    StartAttempt,
 };
 use crate::domain::wire::WireError;
 use crate::domain::{Envelope, Micros, StreamId};
@@ -36,6 +37,15 @@ pub fn start(stream: StreamId, start: StartAttempt) -> Result<Arc<Accepted>, Wir
 pub fn end(stream: StreamId, end: EndAttempt, lease_until: Micros) -> Result<Arc<Accepted>, WireError> {
     let kind = format!("end/{}/{lease_until}", end.attempt);
     say(stream, &kind, Command::EndAttempt(end))
+}
+
+pub fn lose(stream: StreamId, attempt: i64) -> Result<Arc<Accepted>, WireError> {
+    say(stream, &format!("lose/{attempt}"), Command::LoseAttempt(LoseAttempt { attempt }))
+}
+
+pub fn part(stream: StreamId, part: AddAnswerPart, lease_until: Micros) -> Result<Arc<Accepted>, WireError> {
+    let kind = format!("part/{}/{lease_until}/{}", part.attempt, part.part);
+    say(stream, &kind, Command::AddAnswerPart(part))
 }
 
 /// With its answer, or without: the second is said where the first was refused.

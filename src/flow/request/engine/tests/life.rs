@@ -6,7 +6,7 @@ use crate::domain::common::PromptStorage;
 use crate::domain::limit::{Limit, LimitKey};
 use crate::domain::llm_request::{
     AttemptEnd, CancelRequest, Command, CompleteRequest, EndAttempt, Event, LEASE_MARGIN_MS, Priority, StartAttempt,
-    Status, SubmitRequest, Usage,
+    Status, SubmitRequest, Usage, payload,
 };
 use crate::flow::request::seam::Answered;
 use crate::ports::Clock;
@@ -117,6 +117,32 @@ async fn an_answer_that_is_too_large_for_its_log_is_recorded_by_its_hash() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_is_too_large_for_one_record_is_kept_in_parts() {
+    let world = World::new(|_| {}).await;
+    world.llm.plan(|_, _| Plan::Long(1_000_000));
+    world.ask(1, &["a"]).await;
+    let state = world.until_ended(1).await;
+    let answer = state.answer.expect("an answer");
+    assert_eq!((state.status, answer.is_stored, answer.bytes), (Status::Completed, true, 1_000_002));
+    let (mut whole, mut parts) = (String::new(), 0);
+    for (_, event) in world.journal.events() {
+        match event {
+            Event::AnswerPartAdded(added) => {
+                parts += 1;
+                assert_eq!((added.attempt, added.part), (1, parts));
+                whole.push_str(added.text.text().expect("plain"));
+            }
+            Event::RequestCompleted(done) => {
+                assert_eq!((done.answer_parts, done.answer.is_absent()), (parts, true));
+                assert_eq!(done.answer_sha256, Some(payload::sha256(&whole)));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((parts, whole.len(), world.llm.calls.lock().len()), (4, 1_000_002, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_expires_while_it_waits_and_one_that_is_called_is_dropped_at_its_deadline() {
     let world = World::new(|config| config.running_max = 1).await;
     world.llm.plan(|_, _| Plan::Answer(Duration::from_secs(3600)));
@@ -167,6 +193,28 @@ async fn a_request_whose_prompt_is_nowhere_fails_at_once() {
     assert_eq!(world.say(1, Command::SubmitRequest(command)).await, Answered::Applied);
     let state = world.until_ended(1).await;
     assert_eq!((state.status, state.error.as_str(), state.attempts.len()), (Status::Failed, "prompt_gone", 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_alone_waits_for_no_lease_but_its_own() {
+    let world = World::new(|config| config.is_alone = true).await;
+    world.release();
+    let lease_until = world.journal.now() + 600_000_000;
+    for (number, worker) in [(1, "dead"), (2, "w1")] {
+        world.ask(number, &["a"]).await;
+        let attempt =
+            StartAttempt { attempt: 1, worker: worker.into(), model: model("a"), lease_until, ..Default::default() };
+        assert_eq!(world.say(number, Command::StartAttempt(attempt)).await, Answered::Applied);
+    }
+    world.claim();
+    let state = world.until_ended(1).await;
+    assert!(world.journal.now() < lease_until - 590_000_000, "it was not waited for");
+    let ends: Vec<_> = state.attempts.iter().map(|attempt| attempt.end).collect();
+    assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
+    assert_eq!((state.lost_attempts, world.llm.calls.lock().len()), (1, 1));
+    // Of its own it is to be heard yet.
+    let state = world.until_ended(2).await;
+    assert!(state.attempts[1].started_at >= lease_until + LEASE_MARGIN_MS * 1_000);
 }
 
 #[tokio::test(start_paused = true)]
