@@ -149,6 +149,7 @@ fn render(ask: &UsageQuery, item: &UsageItem) -> Value {
         "reasoning_tokens": totals.reasoning_tokens,
         "cost_usd": usd_of_many(totals.cost_pico_usd),
         "calls_of_unknown_cost": totals.calls_of_unknown_cost,
+        "unknown_cost_usd_estimated": usd_of_many(totals.unknown_cost_pico_usd),
         "latency_ms_mean": latencies.sum_ms().checked_div(latencies.count()),
         "latency_ms_p50": latencies.percentile(50),
         "latency_ms_p95": latencies.percentile(95),

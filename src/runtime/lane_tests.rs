@@ -170,8 +170,9 @@ fn submission(number: u128) -> Arc<Accepted> {
 
 fn start(number: u128) -> Arc<Accepted> {
     let lease_until = SystemClock.now() + HOUR / 2;
-    let (worker, rejected) = ("w1".into(), Vec::new());
-    accepted(number, 2, StartAttempt { attempt: 1, worker, model: model(), lease_until, tokens_reserved: 1, rejected })
+    let start =
+        StartAttempt { attempt: 1, worker: "w1".into(), model: model(), lease_until, ..StartAttempt::default() };
+    accepted(number, 2, start)
 }
 
 /// Submits all, starts every third and cancels every fourth: what is left open, by deadline.

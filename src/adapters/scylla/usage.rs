@@ -189,9 +189,13 @@ fn decode(row: &[u8]) -> Result<Row, Error> {
     match postcard::from_bytes(row) {
         Err(postcard::Error::DeserializeUnexpectedEnd) => {
             // Those fields were 0, each a byte; a row that is cut short elsewhere is not made whole by that.
-            let whole = [row, &[0; Totals::FIELDS_ADDED]].concat();
-            let (read, rest) = postcard::take_from_bytes::<Row>(&whole).map_err(damaged)?;
-            if rest.is_empty() { Ok(read) } else { Err(damaged(postcard::Error::DeserializeUnexpectedEnd)) }
+            let whole = |lacks: usize| {
+                let bytes = [row, &[0; Totals::FIELDS_ADDED][..lacks]].concat();
+                let (read, rest) = postcard::take_from_bytes::<Row>(&bytes).ok()?;
+                rest.is_empty().then_some(read)
+            };
+            let read = (1..=Totals::FIELDS_ADDED).find_map(whole);
+            read.ok_or_else(|| damaged(postcard::Error::DeserializeUnexpectedEnd))
         }
         read => read.map_err(damaged),
     }
@@ -326,7 +330,7 @@ mod tests {
     use crate::domain::usage::{Latencies, Ratings};
 
     #[test]
-    fn rows_of_the_first_form_are_read_and_cut_ones_are_not() {
+    fn rows_of_earlier_forms_are_read_and_cut_ones_are_not() {
         let mut latencies = Latencies::of(1_200);
         latencies.add(&Latencies::of(7));
         let totals = Totals { requests_completed: 3, cost_pico_usd: -5, latencies, ..Totals::default() };
@@ -335,10 +339,13 @@ mod tests {
         let first_form = &bytes[..bytes.len() - Totals::FIELDS_ADDED];
         assert_eq!(decode(&bytes).unwrap(), row);
         assert_eq!(decode(first_form).unwrap(), row);
+        assert_eq!(decode(&bytes[..bytes.len() - 1]).unwrap(), row, "of the second");
         for end in 0..first_form.len() {
             assert!(decode(&bytes[..end]).is_err(), "{end} bytes");
         }
         let rated = Row { totals: Totals { ratings: Ratings::of(TenantId::SHARED, 7), ..row.totals }, ..row };
-        assert_eq!(decode(&postcard::to_stdvec(&rated).unwrap()).unwrap(), rated);
+        let bytes = postcard::to_stdvec(&rated).unwrap();
+        assert_eq!(decode(&bytes).unwrap(), rated);
+        assert_eq!(decode(&bytes[..bytes.len() - 1]).unwrap(), rated);
     }
 }

@@ -240,6 +240,7 @@ fn usage() -> Value {
             "reasoning_tokens": count("Of the output."),
             "cost_usd": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{12}$", "description": "Exact, of the calls whose cost is known." },
             "calls_of_unknown_cost": count("Calls that were or may have been paid and of which the cost is not known."),
+            "unknown_cost_usd_estimated": { "type": "string", "pattern": "^[0-9]+\\.[0-9]{12}$", "description": "What those were estimated to cost before; it counts against the tenant's budget." },
             "latency_ms_mean": latency("Of the calls that completed their requests; null where there is none."),
             "latency_ms_p50": latency("Within a sixteenth."),
             "latency_ms_p95": latency("Within a sixteenth."),

@@ -234,7 +234,8 @@ fn breaker(models: &[&Model]) -> &'static str {
 
 fn tenant(tenant: &Tenant) -> TenantLine {
     let budget = tenant.monthly_budget_micro_usd.filter(|budget| *budget > 0);
-    let budget_used = budget.map(|budget| tenant.month_pico_usd as f64 / PICO / budget as f64);
+    let counted = tenant.month_pico_usd + tenant.month_unknown_pico_usd;
+    let budget_used = budget.map(|budget| counted as f64 / PICO / budget as f64);
     TenantLine { tenant: tenant.clone(), budget_used }
 }
 
@@ -279,6 +280,7 @@ pub mod tests {
             tokens: 900,
             pico_usd,
             month_pico_usd: 1_000_000_000_000,
+            month_unknown_pico_usd: 0,
         };
         vec![tenant(1, "Acme", 5), tenant(2, "Umbra", 9)]
     }
@@ -307,6 +309,8 @@ pub mod tests {
         let troubles: Vec<_> = frame.nodes.iter().map(|node| node.trouble.as_deref()).collect();
         assert_eq!(troubles, [None, None, Some("cannot reach http://c"), Some("carries no requests out")]);
         assert_eq!(frame.tenants[0].budget_used, Some(0.5));
+        let unknown = Tenant { month_unknown_pico_usd: 500_000_000_000, ..tenants()[0].clone() };
+        assert_eq!(super::tenant(&unknown).budget_used, Some(0.75), "what nobody learned the cost of counts");
     }
 
     #[test]

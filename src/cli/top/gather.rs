@@ -115,6 +115,8 @@ pub struct Tenant {
     pub pico_usd: i128,
     /// Since the month began.
     pub month_pico_usd: i128,
+    /// What calls were estimated to cost of which nobody learned the cost.
+    pub month_unknown_pico_usd: i128,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +143,8 @@ struct Day {
     input_tokens: u64,
     output_tokens: u64,
     cost_usd: String,
+    /// Counts against the budget, too.
+    unknown_cost_usd_estimated: String,
 }
 
 /// Which tenants are looked at, and the time it is.
@@ -193,6 +197,7 @@ fn added_up(listed: Listed, days: &[Day], today: &str) -> Tenant {
     for day in days {
         let pico_usd = scaled(&day.cost_usd, 12).unwrap_or(0);
         tenant.month_pico_usd += pico_usd;
+        tenant.month_unknown_pico_usd += scaled(&day.unknown_cost_usd_estimated, 12).unwrap_or(0);
         if day.start.starts_with(today) {
             tenant.pico_usd += pico_usd;
             let ends = [day.requests_completed, day.requests_failed, day.requests_expired, day.requests_cancelled];
@@ -221,6 +226,7 @@ mod tests {
             input_tokens: 100,
             output_tokens: 20,
             cost_usd: cost.into(),
+            unknown_cost_usd_estimated: "0.250000000000".into(),
         };
         let days = [
             day("2026-03-02T00:00:00.000000Z", "1.500000000000"),
@@ -230,5 +236,6 @@ mod tests {
         let tenant = added_up(listed, &days, &today);
         assert_eq!((tenant.requests, tenant.tokens, tenant.pico_usd), (6, 120, 1));
         assert_eq!(tenant.month_pico_usd, 1_500_000_000_001);
+        assert_eq!(tenant.month_unknown_pico_usd, 500_000_000_000);
     }
 }

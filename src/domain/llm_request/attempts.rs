@@ -29,6 +29,7 @@ pub fn start(state: &State, command: &StartAttempt, now: Micros) -> Result<Decis
         model: command.model.clone(),
         lease_until: command.lease_until,
         tokens_reserved: command.tokens_reserved,
+        cost_estimated_pico_usd: command.cost_estimated_pico_usd,
         rejected: command.rejected.clone(),
         previous_lost,
     })))

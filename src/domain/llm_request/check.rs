@@ -1,7 +1,7 @@
 //! What a request's values must be.
 
 use super::records::{EndAttempt, ModelChoice, SubmitRequest};
-use super::usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage};
+use super::usage::{COST_PICO_USD_MAX, PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage};
 use super::{ANSWER_PART_BYTES_MAX, ANSWER_WHOLE_BYTES_MAX, CompleteRequest, LEASE_MS_MAX, MODELS_MAX, StartAttempt};
 use crate::domain::common::{NAME_BYTES_MAX, check_length, check_name, check_not_negative};
 use crate::domain::llm_provider::MODEL_ID_BYTES_MAX;
@@ -106,6 +106,7 @@ pub fn check_start(command: &StartAttempt, models: &[ModelChoice], now: Micros) 
     }
     // Estimates of both ways.
     check_within("tokens_reserved", Some(command.tokens_reserved), 2 * TOKENS_MAX)?;
+    check_within("cost_estimated_pico_usd", Some(command.cost_estimated_pico_usd), COST_PICO_USD_MAX)?;
     if command.rejected.len() > MODELS_MAX {
         let why = format!("has {} entries, at most {MODELS_MAX} are allowed", command.rejected.len());
         return Err(Rejection::invalid("rejected", why));

@@ -24,6 +24,7 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
                 started_at: meta.recorded_at,
                 lease_until: event.lease_until,
                 tokens_reserved: event.tokens_reserved,
+                cost_estimated_pico_usd: event.cost_estimated_pico_usd,
                 end: AttemptEnd::Open,
                 error: String::new(),
             });
@@ -31,13 +32,15 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
         Event::AttemptFailed(event) => {
             conclude(state, event.attempt, AttemptEnd::Failed, &event.error);
             let may_be_paid = event.sent || event.usage.is_some();
-            count(state, event.usage.as_ref(), event.estimated, event.cost_pico_usd, may_be_paid);
+            let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid };
+            count(state, event.usage.as_ref(), event.estimated, cost);
         }
         Event::AttemptLost(event) => lose(state, event.attempt),
         Event::RequestCompleted(event) => {
             end(state, Status::Completed);
             conclude(state, event.attempt, AttemptEnd::Completed, "");
-            count(state, Some(&event.usage), event.estimated, event.cost_pico_usd, true);
+            let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid: true };
+            count(state, Some(&event.usage), event.estimated, cost);
             state.answer = Some(AnswerFacts {
                 is_stored: !event.answer.is_absent() || event.answer_parts > 0,
                 sha256: event.answer_sha256.clone(),
@@ -69,7 +72,8 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
         Event::ExtraCallRecorded(event) => {
             conclude(state, event.attempt, AttemptEnd::Extra, event.error.as_deref().unwrap_or_default());
             state.extra_calls += 1;
-            count(state, event.usage.as_ref(), event.estimated, event.cost_pico_usd, true);
+            let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid: true };
+            count(state, event.usage.as_ref(), event.estimated, cost);
         }
     }
 }
@@ -103,12 +107,26 @@ fn lose(state: &mut State, number: i64) {
     state.lost_attempts += 1;
 }
 
-fn count(state: &mut State, usage: Option<&Usage>, estimated: bool, cost_pico_usd: Option<i64>, may_be_paid: bool) {
+/// What is known of the cost of an attempt's call.
+struct Cost {
+    of: i64,
+    pico_usd: Option<i64>,
+    may_be_paid: bool,
+}
+
+fn count(state: &mut State, usage: Option<&Usage>, estimated: bool, cost: Cost) {
+    let estimate = state.attempt(cost.of).map_or(0, |attempt| attempt.cost_estimated_pico_usd);
     let totals = &mut state.totals;
     if let Some(usage) = usage {
         totals.usage.add(usage);
         totals.is_usage_estimated |= estimated;
     }
-    totals.cost_pico_usd = totals.cost_pico_usd.saturating_add(cost_pico_usd.unwrap_or(0));
-    totals.calls_of_unknown_cost += i64::from(may_be_paid && cost_pico_usd.is_none());
+    match cost.pico_usd {
+        Some(pico_usd) => totals.cost_pico_usd = totals.cost_pico_usd.saturating_add(pico_usd),
+        None if cost.may_be_paid => {
+            totals.calls_of_unknown_cost += 1;
+            totals.unknown_cost_pico_usd = totals.unknown_cost_pico_usd.saturating_add(estimate);
+        }
+        None => {}
+    }
 }

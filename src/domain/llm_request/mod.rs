@@ -48,7 +48,7 @@ mod view;
 pub use rating::{MILLION, RATERS_MAX, Rating};
 pub use records::*;
 pub use submit::prompt_not_stored;
-pub use usage::{PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage, usd, usd_of_many};
+pub use usage::{COST_PICO_USD_MAX, PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage, usd, usd_of_many};
 
 use crate::domain::{
     Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Micros, Reaction, Rejection, StreamId, World,
@@ -123,6 +123,7 @@ pub struct Attempt {
     pub started_at: Micros,
     pub lease_until: Micros,
     pub tokens_reserved: i64,
+    pub cost_estimated_pico_usd: i64,
     pub end: AttemptEnd,
     /// Why it failed.
     pub error: String,
@@ -135,6 +136,8 @@ pub struct Totals {
     pub cost_pico_usd: i64,
     /// Calls that were or may have been paid and of which the cost is not known, lost attempts aside.
     pub calls_of_unknown_cost: i64,
+    /// What those were estimated to cost.
+    pub unknown_cost_pico_usd: i64,
     /// Whether the usage of one of them was estimated, its provider having reported none.
     pub is_usage_estimated: bool,
 }

@@ -167,6 +167,10 @@ pub struct StartAttempt {
     pub lease_until: Micros,
     #[serde(default)]
     pub tokens_reserved: i64,
+    /// What the call may cost, as it was estimated: what counts against a budget where nobody learns what it did cost. 0
+    /// where prices are not known.
+    #[serde(default)]
+    pub cost_estimated_pico_usd: i64,
     #[serde(default)]
     pub rejected: Vec<Rejected>,
 }
@@ -284,6 +288,8 @@ pub struct AttemptStarted {
     pub model: ModelChoice,
     pub lease_until: Micros,
     pub tokens_reserved: i64,
+    /// What counts against a budget where nobody learns what the call did cost.
+    pub cost_estimated_pico_usd: i64,
     pub rejected: Vec<Rejected>,
     /// The attempt before it is lost with this: its call may have been made, so this one may be the second that is paid.
     pub previous_lost: bool,

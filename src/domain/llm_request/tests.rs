@@ -77,6 +77,9 @@ fn overdue() -> Event {
     RequestSubmitted { request: Submission { deadline_at: NOW - SECOND, ..submission() } }.into()
 }
 
+/// What a call may cost.
+const ESTIMATE: i64 = 12_000_000_000;
+
 /// A claim of the next attempt, with a lease of a minute.
 fn start(attempt: i64) -> StartAttempt {
     StartAttempt {
@@ -85,6 +88,7 @@ fn start(attempt: i64) -> StartAttempt {
         model: large(),
         lease_until: NOW + 60 * SECOND,
         tokens_reserved: 80,
+        cost_estimated_pico_usd: ESTIMATE,
         rejected: Vec::new(),
     }
 }
@@ -103,8 +107,18 @@ fn started_over(attempt: i64) -> Event {
 }
 
 fn claimed(attempt: i64, lease_until: Micros, previous_lost: bool) -> Event {
-    let StartAttempt { worker, model, tokens_reserved, rejected, .. } = start(attempt);
-    AttemptStarted { attempt, worker, model, lease_until, tokens_reserved, rejected, previous_lost }.into()
+    let StartAttempt { worker, model, tokens_reserved, cost_estimated_pico_usd, rejected, .. } = start(attempt);
+    AttemptStarted {
+        attempt,
+        worker,
+        model,
+        lease_until,
+        tokens_reserved,
+        cost_estimated_pico_usd,
+        rejected,
+        previous_lost,
+    }
+    .into()
 }
 
 /// The end of a lease that is over with its margin, by now.
@@ -325,6 +339,7 @@ fn events() -> Vec<Event> {
         model: large(),
         lease_until: NOW,
         tokens_reserved: 80,
+        cost_estimated_pico_usd: ESTIMATE,
         rejected: vec![Rejected { model: large(), reason: "bulkhead_full".into() }],
         previous_lost: true,
     };

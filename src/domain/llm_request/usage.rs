@@ -8,6 +8,9 @@ pub const TOKENS_MAX: i64 = 100_000_000;
 /// all calls of a request in an `i64`. A worker takes a higher one for unknown.
 pub const PRICE_MICRO_USD_PER_MILLION_MAX: i64 = 2_000_000_000;
 
+/// What one call may cost at most, in pico-dollars.
+pub const COST_PICO_USD_MAX: i64 = 2 * TOKENS_MAX * PRICE_MICRO_USD_PER_MILLION_MAX;
+
 /// The tokens of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -50,6 +50,7 @@ pub fn view(state: &State) -> Map<String, Value> {
         ("usage_estimated", json!(state.totals.is_usage_estimated)),
         ("cost_usd", json!(usd(state.totals.cost_pico_usd))),
         ("calls_of_unknown_cost", json!(state.totals.calls_of_unknown_cost)),
+        ("unknown_cost_usd_estimated", json!(usd(state.totals.unknown_cost_pico_usd))),
         ("ratings", json!(state.ratings.len())),
         ("rating", json!(rating::mean(&state.ratings))),
         ("error", json!(state.error)),
@@ -73,6 +74,7 @@ fn attempt(attempt: &Attempt) -> Value {
         "started_at": attempt.started_at,
         "lease_until": attempt.lease_until,
         "tokens_reserved": attempt.tokens_reserved,
+        "cost_usd_estimated": usd(attempt.cost_estimated_pico_usd),
         "end": end,
         "error": attempt.error,
     })

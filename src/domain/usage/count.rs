@@ -50,22 +50,24 @@ pub fn is_counted(name: &str) -> bool {
 /// attempt counts for the model that was its first choice.
 pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted> {
     let attempted = |number: i64| state.attempt(number).map(|attempt| &attempt.model);
+    let estimated = |number: i64| state.attempt(number).map_or(0, |attempt| attempt.cost_estimated_pico_usd);
     let (totals, model) = match event {
         Event::RequestSubmitted(_) | Event::AttemptStarted(_) | Event::AnswerPartAdded(_) | Event::AttemptLost(_) => {
             return None;
         }
         Event::AttemptFailed(it) => {
-            let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, it.sent || it.usage.is_some());
+            let estimate = (it.sent || it.usage.is_some()).then(|| estimated(it.attempt));
+            let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, estimate);
             let provider_failures = u64::from(is_providers_fault(&it.error));
             (Totals { attempts_failed: 1, provider_failures, ..call }, attempted(it.attempt))
         }
         Event::RequestCompleted(it) => {
-            let call = Totals::of_call(Some(&it.usage), it.cost_pico_usd, true);
+            let call = Totals::of_call(Some(&it.usage), it.cost_pico_usd, Some(estimated(it.attempt)));
             let latencies = Latencies::of(u64::try_from(it.latency_ms).unwrap_or(0));
             (Totals { requests_completed: 1, latencies, ..call }, Some(&it.model))
         }
         Event::ExtraCallRecorded(it) => {
-            let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, true);
+            let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, Some(estimated(it.attempt)));
             (Totals { extra_calls: 1, ..call }, Some(&it.model))
         }
         Event::AnswerRated(it) => {

@@ -103,6 +103,11 @@ fn a_call_that_may_have_been_paid_and_has_no_cost_is_one_of_unknown_cost() {
     assert_eq!(unknown(&failed(false, None)), 0, "it never left");
     assert_eq!(unknown(&failed(true, None)), 1);
     assert_eq!(unknown(&failed(true, Some(5))), 0);
+    let mut estimated = state();
+    estimated.attempts.iter_mut().for_each(|attempt| attempt.cost_estimated_pico_usd = 70);
+    let cost = |event: &Event| counted(event, &estimated).totals.unknown_cost_pico_usd;
+    let events = [completed(Some(0)), completed(None), failed(false, None), failed(true, None), failed(true, Some(5))];
+    assert_eq!(events.each_ref().map(cost), [0, 70, 0, 70, 0]);
 }
 
 #[test]

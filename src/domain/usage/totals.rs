@@ -35,11 +35,14 @@ pub struct Totals {
     pub provider_failures: u64,
     /// Of answers, in the window in which they were given.
     pub ratings: Ratings,
+    /// What the calls of unknown cost were estimated to cost.
+    pub unknown_cost_pico_usd: i128,
 }
 
 impl Totals {
-    /// Fields at the end that rows of the first form lack: failures by the provider's fault, and ratings.
-    pub const FIELDS_ADDED: usize = 2;
+    /// Fields at the end that rows of the first form lack: failures by the provider's fault, ratings, and what calls of
+    /// unknown cost were estimated to cost, which those of the second form lack.
+    pub const FIELDS_ADDED: usize = 3;
 
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in [
@@ -60,13 +63,15 @@ impl Totals {
             *sum = sum.saturating_add(more);
         }
         self.cost_pico_usd = self.cost_pico_usd.saturating_add(other.cost_pico_usd);
+        self.unknown_cost_pico_usd = self.unknown_cost_pico_usd.saturating_add(other.unknown_cost_pico_usd);
         self.latencies.add(&other.latencies);
         self.ratings.add(&other.ratings);
     }
 
-    /// The totals of one call; a cost that is not known counts where it may be one.
-    pub(super) fn of_call(usage: Option<&Usage>, cost_pico_usd: Option<i64>, may_be_paid: bool) -> Self {
+    /// The totals of one call; a cost that is not known counts as it was estimated, where there may be one.
+    pub(super) fn of_call(usage: Option<&Usage>, cost_pico_usd: Option<i64>, estimate: Option<i64>) -> Self {
         let usage = usage.copied().unwrap_or_default();
+        let unknown = estimate.filter(|_| cost_pico_usd.is_none());
         // Every command that carries a usage was refused if any of it was negative.
         let tokens = |tokens: i64| u64::try_from(tokens).unwrap_or(0);
         Self {
@@ -76,7 +81,8 @@ impl Totals {
             cache_write_tokens: tokens(usage.cache_write_tokens),
             reasoning_tokens: tokens(usage.reasoning_tokens),
             cost_pico_usd: cost_pico_usd.unwrap_or(0).into(),
-            calls_of_unknown_cost: u64::from(may_be_paid && cost_pico_usd.is_none()),
+            calls_of_unknown_cost: u64::from(unknown.is_some()),
+            unknown_cost_pico_usd: unknown.unwrap_or(0).into(),
             ..Self::default()
         }
     }

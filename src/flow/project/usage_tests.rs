@@ -97,6 +97,7 @@ fn event(state: &State, request: u128, kind: u8, amount: i64) -> Event {
             model: model(amount),
             lease_until: 0,
             tokens_reserved: 0,
+            cost_estimated_pico_usd: amount * 7,
             rejected: Vec::new(),
             previous_lost: false,
         }),

@@ -48,7 +48,8 @@ impl Spending for Counted {
         let key = tenant.to_string().into();
         let series = Series { tenant, dimension: usage::Dimension::Tenant, key, window: Window::Day };
         let days = self.usage.windows(&series, period.start_of(at)..at).await.map_err(|error| error.to_string())?;
-        let pico: i128 = days.iter().map(|(_, totals)| totals.cost_pico_usd).sum();
+        // What nobody learned the cost of counts as it was estimated.
+        let pico: i128 = days.iter().map(|(_, totals)| totals.cost_pico_usd + totals.unknown_cost_pico_usd).sum();
         // Rounded up: a budget is not to be exceeded.
         let micro_usd = u64::try_from((pico.max(0) + PICO - 1) / PICO).unwrap_or(u64::MAX);
         Ok(Some(Spent { at, micro_usd }))

@@ -98,6 +98,36 @@ fn holds(clients: &[Client], fake: &Fake) {
     assert_eq!(answer.1["object"], "chat.completion");
 }
 
+/// Calls that nobody learns the cost of count as they were estimated, and can be seen.
+#[test]
+fn a_provider_that_does_not_answer_in_time_uses_a_budget_up_and_the_tenant_sees_it() {
+    let fake = Fake::start(&["--latency-ms", "fixed:2000"]);
+    let folder = Folder::new();
+    let server = node(&folder, &["llm_first_byte_ms_max=300", "request_attempts_max=1"]);
+    let client = server.client();
+    let tenant = client.tenant.clone().unwrap();
+    client.make("tenants", &json!({"name": "Acme", "tier": "diamond", "monthly_budget_micro_usd": 35_000}));
+    let (input, output) = PRICES;
+    let models =
+        json!([{"model_id": "m", "input_micro_usd_per_million": input, "output_micro_usd_per_million": output}]);
+    provider(&client, "fake", &fake.address, &json!({ "models": models }));
+    let mut body = chat("fake/m", "hello");
+    body["max_tokens"] = json!(150);
+    let codes: Vec<_> = (0..3).map(|_| complete(&client, &body).1["error"]["code"].clone()).collect();
+    assert_eq!(codes, ["timeout_first_byte", "timeout_first_byte", "over_budget"]);
+    let shown = eventually("both calls are counted", || {
+        let usage = client.read("/v1/usage?by=tenant&window=1d");
+        let item = usage["items"].as_array()?.first()?.clone();
+        (item["calls_of_unknown_cost"] == 2).then_some(item)
+    });
+    let estimated: f64 = shown["unknown_cost_usd_estimated"].as_str().unwrap().parse().unwrap();
+    assert!((0.030..=2.0 * RESERVATION_MICRO_USD as f64 / 1e6).contains(&estimated), "{shown}");
+    assert_eq!(shown["cost_usd"], "0.000000000000");
+    eventually("the tenant is told", || (alerts(&client, &tenant) == ["alert", "exhausted"]).then_some(()));
+    server.stop();
+    assert_eq!(folder.check()["problem_count"], 0);
+}
+
 #[test]
 fn sixty_four_callers_on_one_node_spend_no_more_than_the_budget_and_one_reservation() {
     let fake = Fake::start(&["--output-tokens", "fixed:100", "--latency-ms", "uniform:5-50"]);

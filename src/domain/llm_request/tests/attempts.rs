@@ -20,6 +20,7 @@ fn an_attempt_is_claimed_with_its_lease() {
         model: small(),
         lease_until: NOW + 60 * SECOND,
         tokens_reserved: 80,
+        cost_estimated_pico_usd: ESTIMATE,
         rejected,
         previous_lost: false,
     };
@@ -210,6 +211,7 @@ fn values_outside_their_fields_are_refused_by_field() {
         ("lease_until", StartAttempt { lease_until: NOW, ..start(1) }),
         ("lease_until", StartAttempt { lease_until: NOW + LEASE_MS_MAX * 1_000 + 1, ..start(1) }),
         ("tokens_reserved", StartAttempt { tokens_reserved: -1, ..start(1) }),
+        ("cost_estimated_pico_usd", StartAttempt { cost_estimated_pico_usd: COST_PICO_USD_MAX + 1, ..start(1) }),
         ("rejected.reason", StartAttempt { rejected: rejected("Too slow"), ..start(1) }),
         ("rejected", StartAttempt { rejected: vec![rejected("slow").remove(0); MODELS_MAX + 1], ..start(1) }),
     ];

@@ -143,7 +143,7 @@ proptest! {
         let blob = AnyState::LlmRequest(Box::new(state.clone())).to_blob().unwrap();
         let back = AnyState::from_blob(Aggregate::LlmRequest, &blob).unwrap();
         prop_assert_eq!(back, AnyState::LlmRequest(Box::new(state.clone())));
-        prop_assert_eq!(LlmRequest::view(&state).len(), 33);
+        prop_assert_eq!(LlmRequest::view(&state).len(), 34);
         for command in commands() {
             let _ = as_system(&state, command);
         }

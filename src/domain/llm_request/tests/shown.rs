@@ -12,7 +12,7 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
     let attempt = |number: i64, end: &str, error: &str| {
         json!({
             "attempt": number, "worker": "w1", "model": model, "started_at": NOW, "lease_until": NOW + 60 * SECOND,
-            "tokens_reserved": 80, "end": end, "error": error,
+            "tokens_reserved": 80, "cost_usd_estimated": "0.012000000000", "end": end, "error": error,
         })
     };
     let view = serde_json::Value::from(LlmRequest::view(spec.state()));
@@ -31,7 +31,8 @@ fn the_view_shows_everything_but_what_was_asked_and_answered() {
                 "input_tokens": 2_000, "output_tokens": 400, "cached_input_tokens": 800, "cache_write_tokens": 200,
                 "reasoning_tokens": 100,
             },
-            "cost_usd": "0.009990000000", "calls_of_unknown_cost": 0, "error": "", "reason": "",
+            "cost_usd": "0.009990000000", "calls_of_unknown_cost": 0, "unknown_cost_usd_estimated": "0.000000000000",
+            "error": "", "reason": "",
             "ratings": 0, "rating": null,
         })
     );

@@ -6,7 +6,7 @@ use super::record::Told;
 use super::reply::{Failure, How};
 use super::work::{Caller, Request, Source, Why, Work, instant, state_of};
 use super::{Place, Shared, say};
-use crate::domain::llm_request::{LEASE_MS_MAX, ModelChoice, StartAttempt, TOKENS_MAX};
+use crate::domain::llm_request::{COST_PICO_USD_MAX, LEASE_MS_MAX, ModelChoice, StartAttempt, TOKENS_MAX};
 use crate::domain::{Micros, Rejection};
 use crate::flow::request::queue::class_of;
 use crate::flow::request::seam::{Answered, Lane, NotTaken};
@@ -168,6 +168,7 @@ impl Shared {
             model: chosen.choice.clone(),
             lease_until,
             tokens_reserved: chosen.estimate.tokens.clamp(0, 2 * TOKENS_MAX),
+            cost_estimated_pico_usd: chosen.estimate.micro_usd.saturating_mul(1_000_000).clamp(0, COST_PICO_USD_MAX),
             rejected: chosen.rejected.iter().take(request.models.len()).cloned().collect(),
         };
         let command = say::start(work.stream(), command).map_err(unspeakable)?;
