@@ -24,6 +24,7 @@ mod tests;
 mod upload;
 
 pub use complete::post;
+pub(super) use fault::Fault;
 pub use feedback::post as rate;
 pub use ids::AnswerIds;
 pub use models::{list, retrieve};
