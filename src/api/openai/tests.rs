@@ -99,6 +99,8 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
         ("1500", "true")
     );
     assert_eq!((&body["error"]["code"], &body["error"]["type"]), (&"queue_full".into(), &"rate_limit_error".into()));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("in 2 s"), "as the header says: {message}");
 
     let complaint = Complaint {
         message: "too long".into(),
