@@ -81,7 +81,10 @@ impl From<Rejection> for Fault {
             _ => StatusCode::FORBIDDEN,
         };
         // What commands call the payload is the body here.
-        let message = rejection.message.trim_start_matches("payload.").trim_start_matches("payload: ");
+        let message = match rejection.message.strip_prefix("payload: ") {
+            Some(why) => format!("the body {why}"),
+            None => rejection.message.trim_start_matches("payload.").to_owned(),
+        };
         let fault = Self::new(status, REQUEST, &rejection.code, message);
         let fault = match rejection.details.get("field").map(String::as_str) {
             Some("payload") => fault.of("body"),

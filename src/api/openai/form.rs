@@ -1,6 +1,7 @@
 //! What a request says: its tenant, its model, how urgent it is.
 
 use super::fault::Fault;
+use super::wrong;
 use crate::api::access::{Access, Loopback};
 use crate::api::commands::{IDEMPOTENCY_KEY, text};
 use crate::api::problem::UNSUPPORTED_MEDIA_TYPE;
@@ -103,10 +104,7 @@ impl<'a> Shape<'a> {
         if payload.trim_start().starts_with('[') {
             return Err(Fault::invalid("body", "the body is a list; send a JSON object"));
         }
-        serde_json::from_str(payload).map_err(|error| {
-            // The parser's words may repeat the prompt.
-            let at = format!("line {}, column {}", error.line(), error.column());
-            Fault::invalid("body", format!("the body is no JSON object with a text \"model\" ({at}); send one"))
-        })
+        let read = serde_json::from_str(payload);
+        read.map_err(|error| wrong::of(payload).unwrap_or_else(|| wrong::unreadable(&error)))
     }
 }

@@ -17,11 +17,13 @@ pub mod files;
 mod form;
 mod ids;
 mod models;
+mod nobody;
 mod replay;
 mod shown;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod wrong;
 
 pub use complete::post;
 pub(super) use fault::Fault;

@@ -58,7 +58,9 @@ fn what_cannot_be_understood_is_said_with_its_place_and_without_the_prompt() {
     let secret = "my secret";
     for (pairs, body, param, part) in [
         (&[][..], "", "body", "line 1, column 0"),
-        (&[], r#"{"model":7,"messages":"my secret"}"#, "body", "text \"model\""),
+        (&[], r#"{"model":7,"messages":"my secret"}"#, "model", "model must be a text"),
+        (&[], r#"{"model":"m","stream":"my secret"}"#, "stream", "true or false"),
+        (&[], r#"{"model":"m","model":"my secret"}"#, "model", "model twice"),
         (&[], r#"["my secret"]"#, "body", "JSON object"),
         (&[("agentverse-priority", "soon")], r#"{"model":"m"}"#, "AgentVerse-Priority", "interactive, normal or batch"),
         (&[("agentverse-deadline-ms", "0")], r#"{"model":"m"}"#, "AgentVerse-Deadline-Ms", "from 1 to"),
@@ -123,6 +125,12 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
     let (status, _, body) = told(Fault::from(rejection).into_response()).await;
     assert_eq!((status, &body["error"]["param"]), (400, &"max_tokens".into()));
     assert_eq!(body["error"]["message"], "max_tokens: must be a whole number");
+    let rejection = Rejection::invalid("payload", "has no messages; send some");
+    let (_, _, body) = told(Fault::from(rejection).into_response()).await;
+    assert_eq!(
+        (&body["error"]["param"], &body["error"]["message"]),
+        (&"body".into(), &"the body has no messages; send some".into())
+    );
     let closed = Rejection::new("tenant_closed", "the tenant is closed");
     assert_eq!(told(Fault::from(closed).into_response()).await.0, 403);
 }
