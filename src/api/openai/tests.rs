@@ -4,6 +4,7 @@ use super::answer::{event, in_events};
 use super::fault::Fault;
 use super::form::{Form, check_media, tenant};
 use crate::api::access::Loopback;
+use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
 use crate::domain::llm_request::{Operation, Priority};
 use crate::domain::{Rejection, TenantId};
 use crate::flow::request::engine::{Failure, NotSubmitted};
@@ -74,6 +75,19 @@ fn what_cannot_be_understood_is_said_with_its_place_and_without_the_prompt() {
     let invalid =
         Form::read(&headers(&[]), TENANT, Operation::ChatCompletion, &Bytes::from_static(b"{\"a\":\"\xff\"}"));
     assert!(invalid.unwrap_err().complaint.message.contains("UTF-8"));
+}
+
+#[test]
+fn a_body_that_is_larger_than_a_request_may_be_is_told_by_how_much() {
+    let large = format!(r#"{{"model":"m","messages":"{}"}}"#, "x".repeat(PAYLOAD_BYTES_MAX));
+    for operation in [Operation::ChatCompletion, Operation::Embeddings] {
+        let fault = read(&[], operation, &large).unwrap_err();
+        assert_eq!((fault.status.as_u16(), fault.complaint.code.as_deref()), (413, Some("body_too_large")));
+        for bytes in [large.len(), PAYLOAD_BYTES_MAX] {
+            assert!(fault.complaint.message.contains(&format!("{bytes} ")), "{}", fault.complaint.message);
+        }
+        assert!(read(&[], operation, &large.replacen(&"x".repeat(40), "", 1)).is_ok());
+    }
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn bad_input(client: &Client) {
         (400, "invalid_value", "[1]".to_owned()),
         (400, "invalid", json!({"model": "fake/m", "messages": []}).to_string()),
         (400, "invalid", json!({"model": "fake/m", "messages": [1], "max_tokens": 1_000_000_000}).to_string()),
-        (400, "invalid", chat("fake/m", &long).to_string()),
+        (413, "body_too_large", chat("fake/m", &long).to_string()),
         (404, "model_not_found", chat("m", "hello").to_string()),
         (404, "model_not_found", chat("coupling:7", "hello").to_string()),
         (404, "not_found", chat("coupling:6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b09", "hello").to_string()),
