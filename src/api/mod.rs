@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+mod astray;
 mod body;
 mod commands;
 mod convenience;

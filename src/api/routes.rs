@@ -1,9 +1,9 @@
 //! The routes: one table, from which the router and the OpenAPI document are made.
 
 use super::access::Loopback;
-use super::problem::{METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
+use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
+    Operator, Services, astray, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
     resources, status, usage,
 };
 use crate::domain::Aggregate;
@@ -56,6 +56,16 @@ pub enum Endpoint {
     Ready,
     Metrics,
     OpenApi,
+}
+
+impl Endpoint {
+    /// Whether OpenAI's clients call it: its errors have OpenAI's form.
+    pub fn is_openais(self) -> bool {
+        let is_file =
+            matches!(self, Self::CreateFile | Self::ListFiles | Self::GetFile | Self::FileContent | Self::DeleteFile);
+        let is_batch = matches!(self, Self::CreateBatch | Self::ListBatches | Self::GetBatch | Self::CancelBatch);
+        is_file || is_batch || matches!(self, Self::Complete(_) | Self::Rate | Self::Models | Self::Model)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,10 +207,8 @@ pub fn router(services: &Arc<Services>, loopback: Loopback) -> Router {
         router.route(&route.path, on(route.method.filter(), handler))
     });
     router
-        .fallback(async || Problem::new(&NO_SUCH_ROUTE, "see /openapi.json for the routes there are"))
-        .method_not_allowed_fallback(async || {
-            Problem::new(&METHOD_NOT_ALLOWED, "use a method of the Allow header; /openapi.json lists them all")
-        })
+        .fallback(async |request: Request| astray::no_route(request.uri().path()))
+        .method_not_allowed_fallback(async |request: Request| astray::no_method(request.uri().path()))
 }
 
 /// What a process answers that has no users, only an operator.

@@ -196,6 +196,52 @@ async fn whatever_is_wrong_is_answered_with_a_problem() {
     }
 }
 
+/// The message of an error in OpenAI's form.
+fn openais_message(answer: &Answer) -> String {
+    assert!(answer.head.contains("content-type: application/json"), "{}\n{}", answer.head, answer.body);
+    let error = answer.json()["error"].clone();
+    assert_eq!((&error["type"], &error["param"]), (&"invalid_request_error".into(), &Value::Null), "{error}");
+    assert!(error["code"].is_string(), "{error}");
+    error["message"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_method_that_a_path_does_not_take_is_refused_in_the_form_that_the_document_says() {
+    let server = start(ApiSettings::default()).await;
+    let document = server.get("/openapi.json", None).await.json();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let answer = server.send("PUT", &path.replace("{id}", "1").replace("{model}", "a/b"), &[], b"").await;
+        assert!(answer.status == 405 && answer.head.contains("\r\nallow: "), "{path}: {}", answer.head);
+        let operations = item.as_object().unwrap().values().filter(|operation| operation["responses"].is_object());
+        let documented = operations.map(|operation| operation["responses"]["405"].to_string());
+        if documented.into_iter().all(|response| response.contains("OpenAiError")) {
+            assert!(openais_message(&answer).contains("Allow"), "{path}");
+        } else {
+            assert_eq!(answer.code(), "method_not_allowed", "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_of_openais_that_is_not_served_is_refused_in_its_form_and_says_what_is() {
+    let server = start(ApiSettings::default()).await;
+    for (method, path) in [
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/responses"),
+        ("POST", "/v1/moderations"),
+        ("GET", "/v1/chat/completions/x"),
+        ("POST", "/v1/images/generations"),
+        ("POST", "/v1/audio/speech"),
+        ("GET", "/v1/batches/"),
+    ] {
+        let answer = server.send(method, path, &[], b"").await;
+        assert_eq!(answer.status, 404, "{path}");
+        let message = openais_message(&answer);
+        assert!(message.contains("/v1/chat/completions, /v1/embeddings,"), "{path}: {message}");
+        assert!(!message.contains("/v1/files, /v1/files") && !message.contains('{'), "{message}");
+    }
+}
+
 #[tokio::test]
 async fn a_batch_of_which_nothing_can_be_read_is_answered_item_by_item() {
     let server = start(ApiSettings::default()).await;

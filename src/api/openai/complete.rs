@@ -2,7 +2,7 @@
 
 use super::fault::{Fault, elsewhere};
 use super::form::{Form, tenant};
-use super::{Completions, answer, form, replay};
+use super::{Completions, answer, form, nobody, replay, wrong};
 use crate::api::access::Loopback;
 use crate::api::{Services, body};
 use crate::domain::common::PromptStorage;
@@ -11,7 +11,7 @@ use crate::domain::personal::Personal;
 use crate::domain::{Aggregate, AnyCommand, Envelope, Rejection, StreamId, TenantId};
 use crate::flow::gateway::{self, Wait};
 use crate::flow::request::engine::{NotSubmitted, Submit};
-use crate::flow::request::resolve::Asked;
+use crate::flow::request::resolve::{Asked, Refused};
 use crate::ports::topic::Accepted;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
@@ -106,13 +106,27 @@ fn drawn(services: &Services, completions: &Completions, tenant: TenantId) -> Uu
 
 async fn submit(services: &Services, completions: &Completions, asked: Asked, payload: Bytes) -> Result<Submit, Fault> {
     let stream = request_stream(&asked);
-    let submission = completions.resolver.submission(asked).await?;
+    let tenant = asked.tenant;
+    let submission = match completions.resolver.submission(asked).await {
+        Ok(submission) => submission,
+        Err(error) => return Err(nobody::or_else(completions, tenant, refused(error, &payload)).await),
+    };
     let command = llm_request::Command::SubmitRequest(kept(submission));
     // An id of its own: the same request again has another deadline, and is no other request for that.
     let envelope = Envelope { source: "openai-api".to_owned(), ..Envelope::new((services.ids)(), stream) };
     let accepted = Accepted::new(envelope, AnyCommand::from(command));
     let command = Arc::new(accepted.map_err(|error| Fault::unavailable(error.to_string()))?);
     Ok(Submit { command, payload })
+}
+
+/// What of a payload is refused is said of the field that it is, where that can be seen.
+fn refused(refused: Refused, payload: &[u8]) -> Fault {
+    let is_payload = |rejection: &Rejection| rejection.details.get("field").is_some_and(|field| field == "payload");
+    let wrong = match &refused {
+        Refused::Rejected(rejection) if is_payload(rejection) => std::str::from_utf8(payload).ok().and_then(wrong::of),
+        _ => None,
+    };
+    wrong.unwrap_or_else(|| refused.into())
 }
 
 /// The command, with no more of the payload than the tenant lets be stored.

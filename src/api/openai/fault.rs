@@ -81,7 +81,10 @@ impl From<Rejection> for Fault {
             _ => StatusCode::FORBIDDEN,
         };
         // What commands call the payload is the body here.
-        let message = rejection.message.trim_start_matches("payload.").trim_start_matches("payload: ");
+        let message = match rejection.message.strip_prefix("payload: ") {
+            Some(why) => format!("the body {why}"),
+            None => rejection.message.trim_start_matches("payload.").to_owned(),
+        };
         let fault = Self::new(status, REQUEST, &rejection.code, message);
         let fault = match rejection.details.get("field").map(String::as_str) {
             Some("payload") => fault.of("body"),
@@ -109,6 +112,7 @@ impl From<NotSubmitted> for Fault {
         let message = error.to_string();
         match error {
             NotSubmitted::Full { retry_after } => {
+                let message = format!("too many requests are waiting; try again in {} s", seconds(retry_after));
                 let fault = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", "queue_full", message);
                 Self { retry_after: Some(retry_after), is_final: false, ..fault }
             }
@@ -139,13 +143,17 @@ impl IntoResponse for Fault {
         let mut response = super::super::answer::json(self.status, self.body());
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds(wait)));
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(wait.as_millis() as u64));
         }
         headers.insert(SHOULD_RETRY, HeaderValue::from_static(if self.is_final { "false" } else { "true" }));
         response
     }
+}
+
+/// Whole seconds, rounded up: coming back too early is refused again.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 
 /// A node without the role.

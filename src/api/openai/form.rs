@@ -1,12 +1,14 @@
 //! What a request says: its tenant, its model, how urgent it is.
 
 use super::fault::Fault;
+use super::wrong;
 use crate::api::access::{Access, Loopback};
 use crate::api::commands::{IDEMPOTENCY_KEY, text};
-use crate::api::problem::UNSUPPORTED_MEDIA_TYPE;
-use crate::domain::llm_request::{Operation, Priority};
+use crate::api::problem::{BODY_TOO_LARGE, Problem, UNSUPPORTED_MEDIA_TYPE};
+use crate::domain::TenantId;
+use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
+use crate::domain::llm_request::{DEADLINE_MS_MAX, Operation, Priority};
 use crate::domain::record::ATTRIBUTE_BYTES_MAX;
-use crate::domain::{TenantId, llm_request::DEADLINE_MS_MAX};
 use crate::flow::receive::{Media, media};
 use crate::flow::request::resolve::{Asked, Shape};
 use bytes::Bytes;
@@ -38,7 +40,7 @@ pub fn tenant(headers: &HeaderMap, loopback: Loopback) -> Result<TenantId, Fault
         (Err(_), Some(tenant)) => Ok(tenant),
         (Err(problem), None) => {
             let detail = format!("{}; or give its UUID as the API key", problem.detail);
-            Err(crate::api::Problem { detail, ..problem }.into())
+            Err(Problem { detail, ..problem }.into())
         }
     }
 }
@@ -52,7 +54,7 @@ pub fn check_media(headers: &HeaderMap) -> Result<(), Fault> {
         Some(Media::Json) => Ok(()),
         _ => {
             let message = "set the content type application/json (curl: -H 'content-type: application/json')";
-            Err(crate::api::Problem::new(&UNSUPPORTED_MEDIA_TYPE, message).into())
+            Err(Problem::new(&UNSUPPORTED_MEDIA_TYPE, message).into())
         }
     }
 }
@@ -61,6 +63,11 @@ impl Form {
     /// # Errors
     /// When it is no request that can be understood.
     pub fn read(headers: &HeaderMap, tenant: TenantId, operation: Operation, body: &Bytes) -> Result<Self, Fault> {
+        if body.len() > PAYLOAD_BYTES_MAX {
+            let bytes = body.len();
+            let message = format!("the body has {bytes} bytes, and at most {PAYLOAD_BYTES_MAX} are taken; send less");
+            return Err(Problem::new(&BODY_TOO_LARGE, message).into());
+        }
         let payload = std::str::from_utf8(body)
             .map_err(|_| Fault::invalid("body", "the body is not UTF-8; send a JSON object in UTF-8"))?;
         let shape = Shape::read(payload)?;
@@ -103,10 +110,7 @@ impl<'a> Shape<'a> {
         if payload.trim_start().starts_with('[') {
             return Err(Fault::invalid("body", "the body is a list; send a JSON object"));
         }
-        serde_json::from_str(payload).map_err(|error| {
-            // The parser's words may repeat the prompt.
-            let at = format!("line {}, column {}", error.line(), error.column());
-            Fault::invalid("body", format!("the body is no JSON object with a text \"model\" ({at}); send one"))
-        })
+        let read = serde_json::from_str(payload);
+        read.map_err(|error| wrong::of(payload).unwrap_or_else(|| wrong::unreadable(&error)))
     }
 }

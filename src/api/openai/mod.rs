@@ -17,13 +17,16 @@ pub mod files;
 mod form;
 mod ids;
 mod models;
+mod nobody;
 mod replay;
 mod shown;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod wrong;
 
 pub use complete::post;
+pub(super) use fault::Fault;
 pub use feedback::post as rate;
 pub use ids::AnswerIds;
 pub use models::{list, retrieve};

@@ -2,6 +2,7 @@
 
 use super::fault::{Fault, elsewhere};
 use super::form::tenant;
+use super::{Completions, nobody};
 use crate::api::access::Loopback;
 use crate::api::{Services, answer};
 use crate::domain::TenantId;
@@ -19,7 +20,7 @@ pub async fn list(services: &Services, loopback: Loopback, request: Request) -> 
     let tenant = tenant(request.headers(), loopback);
     let listed = async {
         let tenant = tenant?;
-        let offered = offered(services, tenant).await?;
+        let offered = offered(services.completions.as_ref().ok_or_else(elsewhere)?, tenant).await?;
         let data: Vec<_> = offered.iter().map(model).collect();
         Ok::<_, Fault>(json!({ "object": "list", "data": data }))
     };
@@ -32,18 +33,19 @@ pub async fn retrieve(services: &Services, loopback: Loopback, request: Request)
         let (tenant, path) = (tenant?, uri.path());
         let name = crate::api::params::percent_decoded(path.strip_prefix(PREFIX).unwrap_or_default());
         let name = name.ok_or_else(|| Fault::invalid("model", "the model's name is not UTF-8"))?;
-        let offered = offered(services, tenant).await?;
-        let one = offered.iter().find(|offered| offered.name.eq_ignore_ascii_case(&name));
-        one.map(model).ok_or_else(|| {
-            let message = format!("there is no model {name:?}; GET /v1/models lists those there are");
-            Fault::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message)
-        })
+        let completions = services.completions.as_ref().ok_or_else(elsewhere)?;
+        let offered = offered(completions, tenant).await?;
+        if let Some(one) = offered.iter().find(|offered| offered.name.eq_ignore_ascii_case(&name)) {
+            return Ok(model(one));
+        }
+        let message = format!("there is no model {name:?}; GET /v1/models lists those there are");
+        let fault = Fault::new(StatusCode::NOT_FOUND, "invalid_request_error", "model_not_found", message);
+        Err(nobody::or_else(completions, tenant, fault).await)
     };
     respond(found.await)
 }
 
-async fn offered(services: &Services, tenant: TenantId) -> Result<Vec<Offered>, Fault> {
-    let completions = services.completions.as_ref().ok_or_else(elsewhere)?;
+async fn offered(completions: &Completions, tenant: TenantId) -> Result<Vec<Offered>, Fault> {
     Ok(completions.resolver.offered(tenant).await.map_err(query::Error::from)?)
 }
 

@@ -45,7 +45,8 @@ pub fn purpose(file: BatchFile) -> &'static str {
     if file == BatchFile::Input { "batch" } else { "batch_output" }
 }
 
-/// A file. How large one is that is made when it is read is not known before: its `bytes` are null.
+/// A file. How large one is that is made when it is read is not known before: its `bytes` are 0, for clients with types
+/// cannot read a list of files of which one has none.
 pub fn file(id: Uuid, state: &State, file: BatchFile) -> Value {
     let is_input = file == BatchFile::Input;
     let ended_at = state.run.as_ref().and_then(|run| run.ended_at);
@@ -53,7 +54,7 @@ pub fn file(id: Uuid, state: &State, file: BatchFile) -> Value {
     json!({
         "id": file_id(id, file),
         "object": "file",
-        "bytes": is_input.then_some(state.file.bytes),
+        "bytes": if is_input { state.file.bytes } else { 0 },
         "created_at": if is_input { Some(seconds(state.file.closed_at)) } else { ended_at.map(seconds) },
         "expires_at": null,
         "filename": if is_input { state.file.filename.clone() } else { name(file.name()) },
@@ -137,6 +138,14 @@ mod tests {
             assert_eq!(read_file_id(other), None, "{other}");
         }
         assert_eq!(read_batch_id(&id), None);
+    }
+
+    #[test]
+    fn every_file_shows_a_number_of_bytes() {
+        let input = InputFile { bytes: 70, ..InputFile::default() };
+        let state = State { file: input, ..State::default() };
+        let bytes = BatchFile::ALL.map(|of| file(ID, &state, of)["bytes"].as_u64());
+        assert_eq!(bytes, [Some(70), Some(0), Some(0)]);
     }
 
     #[test]

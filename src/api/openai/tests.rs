@@ -4,6 +4,7 @@ use super::answer::{event, in_events};
 use super::fault::Fault;
 use super::form::{Form, check_media, tenant};
 use crate::api::access::Loopback;
+use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
 use crate::domain::llm_request::{Operation, Priority};
 use crate::domain::{Rejection, TenantId};
 use crate::flow::request::engine::{Failure, NotSubmitted};
@@ -58,7 +59,9 @@ fn what_cannot_be_understood_is_said_with_its_place_and_without_the_prompt() {
     let secret = "my secret";
     for (pairs, body, param, part) in [
         (&[][..], "", "body", "line 1, column 0"),
-        (&[], r#"{"model":7,"messages":"my secret"}"#, "body", "text \"model\""),
+        (&[], r#"{"model":7,"messages":"my secret"}"#, "model", "model must be a text"),
+        (&[], r#"{"model":"m","stream":"my secret"}"#, "stream", "true or false"),
+        (&[], r#"{"model":"m","model":"my secret"}"#, "model", "model twice"),
         (&[], r#"["my secret"]"#, "body", "JSON object"),
         (&[("agentverse-priority", "soon")], r#"{"model":"m"}"#, "AgentVerse-Priority", "interactive, normal or batch"),
         (&[("agentverse-deadline-ms", "0")], r#"{"model":"m"}"#, "AgentVerse-Deadline-Ms", "from 1 to"),
@@ -72,6 +75,19 @@ fn what_cannot_be_understood_is_said_with_its_place_and_without_the_prompt() {
     let invalid =
         Form::read(&headers(&[]), TENANT, Operation::ChatCompletion, &Bytes::from_static(b"{\"a\":\"\xff\"}"));
     assert!(invalid.unwrap_err().complaint.message.contains("UTF-8"));
+}
+
+#[test]
+fn a_body_that_is_larger_than_a_request_may_be_is_told_by_how_much() {
+    let large = format!(r#"{{"model":"m","messages":"{}"}}"#, "x".repeat(PAYLOAD_BYTES_MAX));
+    for operation in [Operation::ChatCompletion, Operation::Embeddings] {
+        let fault = read(&[], operation, &large).unwrap_err();
+        assert_eq!((fault.status.as_u16(), fault.complaint.code.as_deref()), (413, Some("body_too_large")));
+        for bytes in [large.len(), PAYLOAD_BYTES_MAX] {
+            assert!(fault.complaint.message.contains(&format!("{bytes} ")), "{}", fault.complaint.message);
+        }
+        assert!(read(&[], operation, &large.replacen(&"x".repeat(40), "", 1)).is_ok());
+    }
 }
 
 #[test]
@@ -99,6 +115,8 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
         ("1500", "true")
     );
     assert_eq!((&body["error"]["code"], &body["error"]["type"]), (&"queue_full".into(), &"rate_limit_error".into()));
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("in 2 s"), "as the header says: {message}");
 
     let complaint = Complaint {
         message: "too long".into(),
@@ -121,6 +139,12 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
     let (status, _, body) = told(Fault::from(rejection).into_response()).await;
     assert_eq!((status, &body["error"]["param"]), (400, &"max_tokens".into()));
     assert_eq!(body["error"]["message"], "max_tokens: must be a whole number");
+    let rejection = Rejection::invalid("payload", "has no messages; send some");
+    let (_, _, body) = told(Fault::from(rejection).into_response()).await;
+    assert_eq!(
+        (&body["error"]["param"], &body["error"]["message"]),
+        (&"body".into(), &"the body has no messages; send some".into())
+    );
     let closed = Rejection::new("tenant_closed", "the tenant is closed");
     assert_eq!(told(Fault::from(closed).into_response()).await.0, 403);
 }

@@ -130,5 +130,13 @@ pub fn schemas() -> [(&'static str, Value); 2] {
             "additionalProperties": true,
         })
     };
-    [(FILE, object("file", "^file-")), (BATCH, object("batch", "^batch_"))]
+    let mut file = object("file", "^file-");
+    file["properties"]["bytes"] = json!({
+        "type": "integer",
+        "minimum": 0,
+        "description": "Of a file that was uploaded; 0 for one that a batch made: it is made when it is read, and how \
+            large it is is not known before.",
+    });
+    file["required"] = json!(["id", "object", "bytes"]);
+    [(FILE, file), (BATCH, object("batch", "^batch_"))]
 }

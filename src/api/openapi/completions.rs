@@ -3,6 +3,7 @@
 
 use super::components::reference;
 use super::operations::{Operation, described};
+use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
 use crate::domain::llm_request::{self, DEADLINE_MS_MAX};
 use serde_json::{Value, json};
 
@@ -52,7 +53,7 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
     ];
     operation.body = Some(json!({
         "required": true,
-        "description": "The provider's own fields go through untouched.",
+        "description": format!("The provider's own fields go through untouched. At most {PAYLOAD_BYTES_MAX} bytes."),
         "content": { "application/json": { "schema": schema, "example": example } },
     }));
     operation

@@ -81,8 +81,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         Format::Json => output::json(&report)?,
         Format::Table => report.show()?,
     }
-    let is_refused = report.providers.iter().any(|it| it.fate == Fate::Refused);
-    Ok(if is_refused { Exit::Refused } else { Exit::Done })
+    Ok(if report.is_refused() { Exit::Refused } else { Exit::Done })
 }
 
 fn names(offers: &Offers) -> String {

@@ -75,6 +75,15 @@ impl Report {
         self.refused.push(RefusedReport { provider, model_id, reason });
     }
 
+    /// Whether any provider was refused, whatever became of the others.
+    pub fn is_refused(&self) -> bool {
+        self.count(Fate::Refused) > 0
+    }
+
+    fn count(&self, fate: Fate) -> usize {
+        self.providers.iter().filter(|it| it.fate == fate).count()
+    }
+
     /// Providers that have anything to show, then changes and refusals, then what it comes to.
     pub fn show(&self) -> std::io::Result<()> {
         let mut table = output::table(["PROVIDER", "WHAT", "CREATED", "CHANGED", "UNCHANGED", "REASON"]);
@@ -109,8 +118,10 @@ impl Report {
     }
 
     fn summary(&self) -> String {
-        let sum = |of: fn(&ProviderReport) -> usize| self.providers.iter().map(of).sum::<usize>();
-        let missing = self.providers.iter().filter(|it| it.fate == Fate::Missing).count();
+        // What was to become of a refused provider's models did not, or not of all.
+        let put = || self.providers.iter().filter(|it| it.fate != Fate::Refused);
+        let sum = |of: fn(&ProviderReport) -> usize| put().map(of).sum::<usize>();
+        let missing = self.count(Fate::Missing);
         let mut said = format!(
             "{}: {} created, {} changed, {} unchanged, {} refused",
             if self.dry_run { "This would be" } else { "Models" },
@@ -119,6 +130,10 @@ impl Report {
             sum(|it| it.unchanged),
             self.refused.len()
         );
+        if self.is_refused() {
+            let refused = self.count(Fate::Refused);
+            said += &format!("; {refused} of the providers refused, whose models are not counted");
+        }
         if missing > 0 {
             said += &format!("; {missing} providers of the file are not here (--register makes them)");
         }
@@ -145,4 +160,21 @@ fn changes<'a>(models: impl Iterator<Item = &'a ModelReport>) -> Table {
         }
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_provider_is_in_the_summary_and_nothing_of_it_counts_as_done() {
+        let provider = |fate| ProviderReport { fate, created: 2, changed: 1, ..ProviderReport::default() };
+        let mut report = Report { providers: vec![provider(Fate::Registered)], ..Report::default() };
+        let others = "Models: 2 created, 1 changed, 0 unchanged, 0 refused";
+        assert_eq!(report.summary(), others);
+        assert!(!report.is_refused());
+        report.providers.push(provider(Fate::Refused));
+        assert_eq!(report.summary(), format!("{others}; 1 of the providers refused, whose models are not counted"));
+        assert!(report.is_refused());
+    }
 }

@@ -98,9 +98,14 @@ fn a_batch_is_carried_out_line_by_line_also_by_a_node_that_dies_in_the_middle() 
     assert!((LINES - 3..LINES - 3 + 21).contains(&calls), "{calls} calls");
     let listed = client.read("/v1/batches");
     assert_eq!((listed["data"].as_array().unwrap().len(), &listed["has_more"]), (1, &json!(false)));
-    let files: Vec<_> =
-        client.read("/v1/files")["data"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();
-    assert_eq!(files, [json!(file), done["output_file_id"].clone(), done["error_file_id"].clone()]);
+    let files: Vec<_> = client.read("/v1/files")["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["id"].clone(), it["bytes"].clone()))
+        .collect();
+    let made = |file: &str| (done[file].clone(), json!(0));
+    assert_eq!(files, [(json!(file), json!(text.len())), made("output_file_id"), made("error_file_id")]);
     server.stop();
     assert_eq!(folder.check()["problem_count"], 0);
 }

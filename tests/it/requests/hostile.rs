@@ -68,7 +68,7 @@ fn what_callers_get_wrong_is_told_in_openais_words() {
         // More than the provider's limit ever lets through.
         (400, with("max_tokens", json!(2_000_000))),
         (400, with("stream", json!("yes"))),
-        (400, chat("fake/m", &"x".repeat(2 * MIB)).to_string()),
+        (413, chat("fake/m", &"x".repeat(2 * MIB)).to_string()),
         (413, chat("fake/m", &"x".repeat(10 * MIB)).to_string()),
         (404, chat("fake/nothing", "hello").to_string()),
         (404, chat("nobody/m", "hello").to_string()),

@@ -65,7 +65,7 @@ fn bad_input(client: &Client) {
         (400, "invalid_value", "[1]".to_owned()),
         (400, "invalid", json!({"model": "fake/m", "messages": []}).to_string()),
         (400, "invalid", json!({"model": "fake/m", "messages": [1], "max_tokens": 1_000_000_000}).to_string()),
-        (400, "invalid", chat("fake/m", &long).to_string()),
+        (413, "body_too_large", chat("fake/m", &long).to_string()),
         (404, "model_not_found", chat("m", "hello").to_string()),
         (404, "model_not_found", chat("coupling:7", "hello").to_string()),
         (404, "not_found", chat("coupling:6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9b09", "hello").to_string()),
@@ -77,6 +77,23 @@ fn bad_input(client: &Client) {
         assert_eq!((found, &error["error"]["code"]), (status, &json!(code)), "{shown}: {text}");
         assert!(error["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{shown}");
     }
+    let twice = r#"{"model":"fake/m","messages":[],"messages":[{"role":"user","content":"hello"}]}"#;
+    for (param, part, body) in [
+        ("stream", "true or false", json!({"model": "fake/m", "stream": "yes", "messages": [1]}).to_string()),
+        ("messages", "messages twice", twice.to_owned()),
+        ("body", "the body has no messages", json!({"model": "fake/m"}).to_string()),
+    ] {
+        let (_, _, text) = ask(client, &[], &body);
+        let error = serde_json::from_str::<Value>(&text).unwrap()["error"].clone();
+        assert_eq!(error["param"], param, "{text}");
+        assert!(error["message"].as_str().unwrap().contains(part), "{text}");
+    }
+    // Whoever mistyped the tenant is not sent to look for the model.
+    let nobody = Client { tenant: Some("6f1c2a52-0d5e-4c3b-9a77-1f0f6f1f9bff".into()), ..client.clone() };
+    let (status, _, text) = ask(&nobody, &[], &chat("fake/m", "hello").to_string());
+    assert!(status == 404 && text.contains("\"tenant_not_found\"") && text.contains("9bff"), "{status}: {text}");
+    let found = nobody.get("/v1/models/fake/m");
+    assert_eq!((found.status, &found.json()["error"]["code"]), (404, &json!("tenant_not_found")));
     let form = client.request("POST", COMPLETIONS, &[("content-type", "text/plain")], b"{}").unwrap();
     assert_eq!(form.status, 415);
     let (status, ..) = ask(client, &[], &chat("fake/m", "still there").to_string());
