@@ -91,11 +91,7 @@ pub fn fault(how: How) -> Fault {
     match how {
         How::Failed(failure) => failure.into(),
         How::Refused(rejection) => rejection.into(),
-        How::Expired => {
-            let message = "the deadline passed before a model could answer; set a later one (AgentVerse-Deadline-Ms)";
-            let fault = Fault::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_passed", message);
-            Fault { is_final: true, ..fault }
-        }
+        How::Expired(last) => expired(last.as_ref().map(|last| last.message.as_str())),
         How::Ended => Fault::conflict("cancelled", "the request was cancelled, or ended by somebody else"),
         How::NotTaken { is_unknown: false } => {
             Fault::unavailable("another node took over before the call was made; send the request again")
@@ -106,6 +102,18 @@ pub fn fault(how: How) -> Fault {
         ),
         How::Completed => Fault::unavailable("the answer was lost on its way; send the request again"),
     }
+}
+
+/// Why there is no answer of a request whose deadline passed; `last` is what its last attempt came to, if one failed.
+pub fn expired(last: Option<&str>) -> Fault {
+    let message = match last {
+        Some(last) => format!(
+            "the deadline passed; the last attempt failed: {last}; set a later deadline (AgentVerse-Deadline-Ms)"
+        ),
+        None => "the deadline passed before a model could answer; set a later one (AgentVerse-Deadline-Ms)".to_owned(),
+    };
+    let fault = Fault::new(StatusCode::GATEWAY_TIMEOUT, "server_error", "deadline_passed", message);
+    Fault { is_final: true, ..fault }
 }
 
 /// `see` is shown every chunk.

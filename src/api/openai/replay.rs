@@ -1,6 +1,6 @@
 //! A request that is on record already: its answer is told again, and not paid again.
 
-use super::answer::in_events;
+use super::answer::{expired, in_events};
 use super::fault::Fault;
 use crate::api::{Services, answer};
 use crate::domain::llm_request::{State, Status, payload};
@@ -78,12 +78,8 @@ async fn ended(services: &Services, stream: StreamId, state: &State, is_stream: 
     match state.status {
         Status::Completed => {}
         Status::Expired => {
-            return Err(Fault::new(
-                StatusCode::GATEWAY_TIMEOUT,
-                "server_error",
-                "deadline_passed",
-                "the deadline passed",
-            ));
+            let last = state.attempts.last().map(|attempt| attempt.error.as_str());
+            return Err(expired(last.filter(|error| !error.is_empty())));
         }
         Status::Cancelled => return Err(Fault::conflict("cancelled", "the request was cancelled")),
         _ => {

@@ -1,13 +1,13 @@
 //! What a request says, and how errors and streams look.
 
-use super::answer::{event, in_events};
+use super::answer::{event, fault, in_events};
 use super::fault::Fault;
 use super::form::{Form, check_media, tenant};
 use crate::api::access::Loopback;
 use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
 use crate::domain::llm_request::{Operation, Priority};
 use crate::domain::{Rejection, TenantId};
-use crate::flow::request::engine::{Failure, NotSubmitted};
+use crate::flow::request::engine::{Failure, How, NotSubmitted};
 use crate::ports::llm::Complaint;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -147,6 +147,23 @@ async fn errors_have_openais_form_and_say_whether_to_come_again() {
     );
     let closed = Rejection::new("tenant_closed", "the tenant is closed");
     assert_eq!(told(Fault::from(closed).into_response()).await.0, 403);
+}
+
+#[test]
+fn a_deadline_that_passed_says_what_the_last_attempt_came_to() {
+    let failure = Failure {
+        code: "rate_limited".into(),
+        message: "openai: rate_limited (429)".into(),
+        status: 429,
+        complaint: None,
+        retry_after: None,
+    };
+    let told = |last: Option<Failure>| fault(How::Expired(last.map(Box::new)));
+    let after = told(Some(failure));
+    assert_eq!((after.status.as_u16(), after.complaint.code.as_deref()), (504, Some("deadline_passed")));
+    let part = "the last attempt failed: openai: rate_limited (429);";
+    assert!(after.complaint.message.contains(part), "{}", after.complaint.message);
+    assert!(!told(None).complaint.message.contains("attempt"), "there was none");
 }
 
 #[tokio::test]

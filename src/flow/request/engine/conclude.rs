@@ -216,12 +216,13 @@ impl Shared {
             return Next::Leave { is_unknown: work.caller().is_some() };
         }
         let now = Instant::now();
+        // Also of an answer that has begun: it is the deadline that ended it, and not its provider.
+        if now >= work.item.deadline {
+            return Next::Expire;
+        }
         if called.seen.is_passed_on {
             // A second try would give a second answer to somebody who has part of the first.
             return Next::Fail(failure);
-        }
-        if now >= work.item.deadline {
-            return Next::Expire;
         }
         if is_for_another(error) {
             let reason = error.kind.name().to_owned();

@@ -45,7 +45,8 @@ impl Shared {
             }
         }
         handles().request_expired.increment(1);
-        self.finish(&work, How::Expired, true);
+        let last = work.last.clone().map(Box::new);
+        self.finish(&work, How::Expired(last), true);
     }
 
     /// Whether an end was refused that is right later: an attempt may still be under way, or the clocks differ a little.

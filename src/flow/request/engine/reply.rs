@@ -75,8 +75,8 @@ pub enum How {
     Failed(Failure),
     /// The log refused the request.
     Refused(Rejection),
-    /// The deadline passed.
-    Expired,
+    /// The deadline passed; with what the last attempt came to, where one failed.
+    Expired(Option<Box<Failure>>),
     /// Somebody cancelled it, or ended it otherwise.
     Ended,
     /// The log went to another process before a call was made. It is not known whether it has the request where

@@ -1,11 +1,13 @@
 //! Callers who wait for their answers.
 
 use super::fakes::{CHUNK, Plan, fails};
-use super::world::World;
+use super::world::{World, provider};
 use crate::domain::common::PromptStorage;
+use crate::domain::limit::{Limit, LimitKey};
 use crate::domain::llm_request::{Event, Status};
 use crate::flow::request::engine::{Ended, How, NotSubmitted, Piece, Reply};
 use crate::flow::request::queue::CLASSES;
+use crate::ports::Clock;
 use crate::ports::llm::Kind;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -89,6 +91,35 @@ async fn a_stream_that_is_cut_after_its_first_piece_is_not_tried_again_and_count
     let state = world.until_ended(1).await;
     assert_eq!((state.status, state.attempts.len(), world.llm.calls.lock().len()), (Status::Failed, 1, 1));
     assert_eq!((state.totals.usage.output_tokens, state.totals.calls_of_unknown_cost), (20, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_an_answer_in_the_middle_as_it_does_one_that_has_not_begun() {
+    for is_stream in [true, false] {
+        let world = World::new(|_| {}).await;
+        let plan = move || if is_stream { streams(1_000, 20, false) } else { Plan::Answer(Duration::from_secs(20)) };
+        world.llm.plan(move |_, _| plan());
+        let deadline = world.journal.now() + 500_000;
+        let reply = world.call(1, |request| (request.stream, request.deadline_at) = (is_stream, Some(deadline))).await;
+        let (chunks, ended) = read(reply.expect("taken")).await;
+        assert_eq!(chunks > 0, is_stream);
+        let how = ended.expect("an end").how;
+        assert!(matches!(&how, How::Expired(Some(last)) if last.code == "timeout_total"), "{how:?}");
+        let state = world.until_ended(1).await;
+        assert_eq!((state.status, state.attempts[0].error.as_str()), (Status::Expired, "out_of_time"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_beyond_the_deadline_hears_what_the_last_attempt_came_to() {
+    let world = World::new(|_| {}).await;
+    let key = LimitKey::Model { provider: provider(1), model: "a".into() };
+    world.limits.limit(key, Limit { requests_per_minute: Some(1), ..Limit::default() });
+    world.llm.plan(|_, _| fails(Kind::Server));
+    let deadline = world.journal.now() + 5_000_000;
+    let reply = world.call(1, |request| request.deadline_at = Some(deadline)).await.expect("taken");
+    let how = read(reply).await.1.expect("an end").how;
+    assert!(matches!(&how, How::Expired(Some(last)) if last.code == "server"), "{how:?}");
 }
 
 #[tokio::test(start_paused = true)]
