@@ -136,7 +136,7 @@ impl Writer {
     /// A sync that fails ends the process: what the kernel then holds is unknown, and no later sync can tell.
     pub fn append(&mut self, bytes: &[u8], full: u32) -> Result<(), FolderError> {
         if let Err(cause) = self.file.write_all_at(bytes, u64::from(self.length)) {
-            self.take_back();
+            self.cut_to(self.length);
             return Err(FolderError::io(&path_of(&self.wal, self.segment), cause));
         }
         let end = self.length + bytes.len() as u32;
@@ -166,18 +166,14 @@ impl Writer {
         }
     }
 
-    /// After a write that failed: the file ends with the last frame again.
-    fn take_back(&mut self) {
-        self.cut_to(self.length);
-        self.filled = self.length;
-    }
-
-    fn cut_to(&self, length: u32) {
+    /// After a write that failed.
+    fn cut_to(&mut self, length: u32) {
         if let Err(error) = self.file.set_len(u64::from(length)) {
             let path = path_of(&self.wal, self.segment);
             tracing::error!(path = %path.display(), %error, "a failed write cannot be undone; ending the process");
             std::process::abort();
         }
+        self.filled = length;
     }
 }
 

@@ -1,6 +1,6 @@
 //! One attempt after the other: how each begins, and what each may come to.
 
-use super::check::{check_completion, check_end, check_part, check_start};
+use super::check::{check_completion, check_end, check_start};
 use super::decide::{check_running, lost_attempt};
 use super::submit::deadline_passed;
 use super::*;
@@ -35,7 +35,7 @@ pub fn start(state: &State, command: &StartAttempt, now: Micros) -> Result<Decis
     })))
 }
 
-fn attempt(state: &State, number: i64) -> Result<&Attempt, Rejection> {
+pub fn attempt(state: &State, number: i64) -> Result<&Attempt, Rejection> {
     state.attempt(number).ok_or_else(|| {
         let why = "this attempt was never started; start it before its call, and name it as it was started";
         Rejection::new("unknown_attempt", why).with("attempt", number).with("last", state.attempts.len())
@@ -87,34 +87,6 @@ pub fn lose(state: &State, command: &LoseAttempt) -> Result<Decision<Event>, Rej
     check_running(state)?;
     let AttemptEnd::Open = attempt(state, command.attempt)?.end else { return Ok(Decision::unchanged()) };
     Ok(Decision::event(Event::AttemptLost(AttemptLost { attempt: command.attempt })))
-}
-
-/// A part counts once its attempt is completed with it, so it needs no lease.
-pub fn add_part(state: &State, command: &AddAnswerPart) -> Result<Decision<Event>, Rejection> {
-    check_running(state)?;
-    let attempt = attempt(state, command.attempt)?;
-    if attempt.end != AttemptEnd::Open {
-        let why = "this attempt has ended; parts belong to the answer of the one that is under way";
-        return Err(Rejection::new("attempt_ended", why).with("attempt", command.attempt));
-    }
-    let storage = state.request.storage;
-    if storage != PromptStorage::Full {
-        let why = "answers of this request are not stored in full; complete it with the answer's hash and size";
-        return Err(Rejection::new("answer_not_stored", why).with("storage", storage.name()));
-    }
-    let text = check_part(&command.text)?;
-    let next = state.parts.count + 1;
-    if command.part != next {
-        let why = "parts are added in their order, each once; send the one that follows";
-        return Err(Rejection::new("part_out_of_order", why).with("next", next));
-    }
-    let bytes = text.len() as i64;
-    if state.parts.bytes + bytes > ANSWER_BYTES_MAX as i64 {
-        let why = format!("makes an answer of more than {ANSWER_BYTES_MAX} bytes, which is not stored");
-        return Err(Rejection::invalid("text", why));
-    }
-    let AddAnswerPart { attempt, part, ref text } = *command;
-    Ok(Decision::event(Event::AnswerPartAdded(AnswerPartAdded { attempt, part, bytes, text: text.clone() })))
 }
 
 /// The answer counts while the request runs and its attempt is the one under way, also where that took longer than its

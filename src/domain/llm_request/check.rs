@@ -2,7 +2,7 @@
 
 use super::records::{EndAttempt, ModelChoice, SubmitRequest};
 use super::usage::{COST_PICO_USD_MAX, PRICE_MICRO_USD_PER_MILLION_MAX, Price, TOKENS_MAX, Usage};
-use super::{ANSWER_PART_BYTES_MAX, ANSWER_WHOLE_BYTES_MAX, CompleteRequest, LEASE_MS_MAX, MODELS_MAX, StartAttempt};
+use super::{ANSWER_WHOLE_BYTES_MAX, CompleteRequest, LEASE_MS_MAX, MODELS_MAX, StartAttempt};
 use crate::domain::common::{NAME_BYTES_MAX, check_length, check_name, check_not_negative};
 use crate::domain::llm_provider::MODEL_ID_BYTES_MAX;
 use crate::domain::personal::Personal;
@@ -151,20 +151,6 @@ pub fn check_completion(command: &CompleteRequest) -> Result<(), Rejection> {
             Err(Rejection::invalid("answer_parts", "must be 0 beside an answer: it is given in one piece or in parts"))
         }
         Personal::Plain(_) | Personal::Absent => Ok(()),
-    }
-}
-
-/// A part's text.
-pub fn check_part(text: &Personal) -> Result<&str, Rejection> {
-    match text {
-        Personal::Plain(text) if !text.is_empty() && text.len() <= ANSWER_PART_BYTES_MAX => Ok(text),
-        Personal::Plain(text) => {
-            let why = format!("has {} bytes; a part has 1 to {ANSWER_PART_BYTES_MAX}", text.len());
-            Err(Rejection::invalid("text", why))
-        }
-        Personal::Sealed(_) | Personal::Absent => {
-            Err(Rejection::invalid("text", "is missing or sealed; give it in plain text"))
-        }
     }
 }
 

@@ -21,7 +21,7 @@ pub fn decide(state: &State, command: &Command, context: &Context<'_>) -> Result
         _ if state.status == Status::Absent => Err(Rejection::not_found("LLM request")),
         Command::StartAttempt(command) => attempts::start(state, command, now),
         Command::EndAttempt(command) => attempts::end(state, command),
-        Command::AddAnswerPart(command) => attempts::add_part(state, command),
+        Command::AddAnswerPart(command) => parts::add(state, command),
         Command::CompleteRequest(command) => attempts::complete(state, command),
         Command::LoseAttempt(command) => attempts::lose(state, command),
         Command::FailRequest(command) => fail(state, command, now),

@@ -36,6 +36,7 @@ mod attempts;
 mod check;
 mod decide;
 mod evolve;
+mod parts;
 pub mod payload;
 mod rating;
 mod records;
@@ -45,6 +46,9 @@ mod tests;
 mod usage;
 mod view;
 
+pub use parts::{
+    ANSWER_BYTES_MAX, ANSWER_PART_BYTES_MAX, ANSWER_WHOLE_BYTES_MAX, AddAnswerPart, AnswerPartAdded, AnswerParts,
+};
 pub use rating::{MILLION, RATERS_MAX, Rating};
 pub use records::*;
 pub use submit::prompt_not_stored;
@@ -67,12 +71,6 @@ pub const LEASE_MS_MAX: i64 = 3_600_000;
 pub const DEADLINE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 /// Most models of a request: a choice and a coupling's fallbacks.
 pub const MODELS_MAX: usize = 9;
-/// Longest answer that is stored, in bytes: what `llm_answer_bytes_max` is by default.
-pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Longest answer that is stored in one record.
-pub const ANSWER_WHOLE_BYTES_MAX: usize = payload::PAYLOAD_BYTES_MAX;
-/// Longest part of an answer.
-pub const ANSWER_PART_BYTES_MAX: usize = 256 * 1024;
 
 /// The aggregate.
 pub struct LlmRequest;
@@ -179,13 +177,6 @@ pub struct AnswerFacts {
     pub finish_reason: Option<String>,
     pub latency_ms: i64,
     pub first_byte_ms: Option<i64>,
-}
-
-/// The parts of an answer that are there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AnswerParts {
-    pub count: i64,
-    pub bytes: i64,
 }
 
 impl State {

@@ -223,18 +223,6 @@ pub struct CompleteRequest {
     pub answer_parts: i64,
 }
 
-/// A part of an answer that is too large for one record. Given in their order, before the attempt is completed.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AddAnswerPart {
-    /// The one under way.
-    pub attempt: i64,
-    /// From 1; the one that follows those that are there.
-    pub part: i64,
-    /// At most [`super::ANSWER_PART_BYTES_MAX`], cut between characters.
-    pub text: Personal,
-}
-
 /// The worker of an attempt is gone for certain: its lease need not be waited out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -338,17 +326,6 @@ pub struct RequestCompleted {
     pub provider_request_id: Option<String>,
     /// How many `AnswerPartAdded` of this attempt are the answer, joined in their order; 0 where it is here, or not kept.
     pub answer_parts: i64,
-}
-
-/// A part of an answer: it counts once its attempt is completed with it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AnswerPartAdded {
-    pub attempt: i64,
-    /// From 1.
-    pub part: i64,
-    /// Of its text.
-    pub bytes: i64,
-    pub text: Personal,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

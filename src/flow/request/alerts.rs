@@ -113,16 +113,20 @@ impl Shared {
         };
         let news = (budget.micro_usd, period_ends, level);
         let told = self.tenants.lock().get(&tenant).and_then(|watch| watch.told);
-        let is_told = |((budget, ends, told), at): (Told, Instant)| {
-            (budget, ends) == (news.0, news.1) && told >= level && at.elapsed() < TOLD_FOR
+        let is_told = |level: BudgetLevel| {
+            told.is_some_and(|((budget, ends, told), at)| {
+                (budget, ends) == (news.0, news.1) && told >= level && at.elapsed() < TOLD_FOR
+            })
         };
-        if told.is_some_and(is_told) {
+        // Spent between two looks, a budget passes the first mark all the same.
+        let is_news = |it: &BudgetLevel| *it <= level && !is_told(*it);
+        let levels: Vec<_> = [BudgetLevel::Alert, BudgetLevel::Exhausted].into_iter().filter(is_news).collect();
+        if levels.is_empty() {
             return Ok(());
         }
-        // Spent between two looks, a budget passes the first mark all the same. Who was told of that is not told again.
-        let levels = [BudgetLevel::Alert, BudgetLevel::Exhausted].into_iter().filter(|it| *it <= level);
         let commands: Result<Vec<_>, String> = levels
-            .map(|level| {
+            .iter()
+            .map(|&level| {
                 let report = ReportBudgetUse {
                     level,
                     monthly_budget_micro_usd: i64::try_from(budget.micro_usd).unwrap_or(i64::MAX),
@@ -133,11 +137,13 @@ impl Shared {
             })
             .collect();
         self.topics.produce(commands?, Lane::System).await.map_err(|error| error.to_string())?;
-        match level {
-            BudgetLevel::Alert => handles().budget_alert.increment(1),
-            BudgetLevel::Exhausted => handles().budget_exhausted.increment(1),
+        for level in levels {
+            match level {
+                BudgetLevel::Alert => handles().budget_alert.increment(1),
+                BudgetLevel::Exhausted => handles().budget_exhausted.increment(1),
+            }
+            tracing::warn!(%tenant, level = level.name(), "a budget is nearly used");
         }
-        tracing::warn!(%tenant, level = level.name(), "a budget is nearly used");
         self.tenants.lock().entry(tenant).or_default().told = Some((news, Instant::now()));
         Ok(())
     }

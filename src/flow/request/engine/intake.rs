@@ -46,16 +46,26 @@ impl Shared {
     /// A request is new in its log. Says whether somebody must look.
     pub(super) fn arrive(&self, log: LogId, stream: StreamId, head: Option<&Arc<Head>>) -> bool {
         let Some(head) = head else { return false };
-        let Some(generation) = self.board.lock().owned(log).map(|owned| owned.generation) else { return false };
-        self.keep(stream, Arrival { log, generation, head: head.clone() })
+        let generation = {
+            let board = self.board.lock();
+            let Some(generation) = board.owned(log).map(|owned| owned.generation) else { return false };
+            if board.is_known(stream, generation) {
+                return false;
+            }
+            generation
+        };
+        self.keep_new(stream, Arrival { log, generation, head: head.clone() })
     }
 
-    /// Keeps a request to be looked at, and says whether it did: what a caller waits for is on its way already, and beyond
-    /// the bound it stays on its log.
-    fn keep(&self, stream: StreamId, arrival: Arrival) -> bool {
-        if self.board.lock().is_known(stream, arrival.generation) {
-            return false;
+    /// Keeps a request to be looked at, unless it is on its way already.
+    fn keep(&self, stream: StreamId, arrival: Arrival) {
+        if !self.board.lock().is_known(stream, arrival.generation) {
+            self.keep_new(stream, arrival);
         }
+    }
+
+    /// Says whether it did: beyond the bound a request stays on its log.
+    fn keep_new(&self, stream: StreamId, arrival: Arrival) -> bool {
         let mut arrivals = self.arrivals.lock();
         if arrivals.len() < ARRIVALS_MAX {
             arrivals.insert(stream, arrival);
