@@ -8,11 +8,15 @@ use super::ApiSettings;
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::Body as _;
 use hyper::header::EXPECT;
+use std::io;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Of a body that is too large, so much more is read, and for so long.
 const DRAINED_BYTES_MAX: usize = 64 << 20;
@@ -34,6 +38,24 @@ pub async fn read(headers: &HeaderMap, mut body: Body, settings: &ApiSettings) -
         let seconds = settings.body_timeout.as_secs();
         Err(Problem::new(&BODY_TIMEOUT, format!("the body did not come within {seconds} s; send less, or faster")))
     })
+}
+
+/// The pieces of a body as they come, as long as they keep coming: between two of them at most `between`, and all within
+/// `whole`. Time that the reader itself takes does not count. The last is an error where the body broke off, or, of the
+/// kind `TimedOut`, stood still.
+pub fn timely(body: Body, between: Duration, whole: Duration) -> BoxStream<'static, io::Result<Bytes>> {
+    let until = Instant::now() + whole;
+    stream::unfold(Some(body.into_data_stream()), move |body| async move {
+        let mut body = body?;
+        let by = until.min(Instant::now() + between);
+        match tokio::time::timeout_at(by, body.next()).await {
+            Ok(None) => None,
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
+            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
+            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
+        }
+    })
+    .boxed()
 }
 
 async fn collect(mut body: Body, settings: &ApiSettings) -> Result<Bytes, Problem> {
@@ -58,6 +80,19 @@ async fn collect(mut body: Body, settings: &ApiSettings) -> Result<Bytes, Proble
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// As [`drain`], of the pieces that are left.
+pub async fn throw_away(mut body: BoxStream<'static, io::Result<Bytes>>) {
+    let rest = async {
+        let mut drained = 0;
+        while drained < DRAINED_BYTES_MAX
+            && let Some(Ok(piece)) = body.next().await
+        {
+            drained += piece.len();
+        }
+    };
+    let _ = tokio::time::timeout(DRAINED_FOR, rest).await;
 }
 
 async fn drain(body: &mut Body) {

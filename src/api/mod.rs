@@ -17,6 +17,7 @@ mod follow;
 mod health;
 mod heartbeat;
 mod history;
+mod imports;
 mod letters;
 pub mod openai;
 mod openapi;
@@ -36,6 +37,7 @@ pub use server::{serve, serve_operator};
 
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
+use crate::flow::import::ImportSettings;
 use crate::flow::query::Query;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +64,7 @@ pub struct ApiSettings {
     pub followers_max: usize,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout: Duration,
+    pub imports: ImportSettings,
 }
 
 impl Default for ApiSettings {
@@ -76,6 +79,7 @@ impl Default for ApiSettings {
             connections_max: 4_096,
             followers_max: 1_000,
             drain_timeout: Duration::from_secs(30),
+            imports: ImportSettings::default(),
         }
     }
 }

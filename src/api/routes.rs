@@ -3,8 +3,8 @@
 use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, astray, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
-    resources, status, usage,
+    Operator, Services, astray, commands, convenience, health, heartbeat, history, imports, letters, openai, openapi,
+    outcomes, resources, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -20,6 +20,7 @@ use tracing::Instrument;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
     Commands,
+    Imports,
     /// A convenience route: makes this command, for a new stream or for the one in the path.
     Create(Aggregate, &'static str),
     Revise(Aggregate, &'static str),
@@ -136,6 +137,7 @@ pub fn table() -> Vec<Route> {
     let mut routes = Vec::new();
     let mut add = |method, path: String, endpoint| routes.push(Route { method, path, endpoint });
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
+    add(Method::Post, "/v1/imports".into(), Endpoint::Imports);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
     add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
     add(Method::Get, "/v1/status/requests".into(), Endpoint::RequestsStatus);
@@ -229,6 +231,7 @@ async fn serve(
 ) -> Result<Response, Problem> {
     match endpoint {
         Endpoint::Commands => commands::post(services, loopback, request).await,
+        Endpoint::Imports => imports::post(services, loopback, request).await,
         Endpoint::Create(aggregate, command) => {
             convenience::run(services, loopback, (aggregate, command), true, request).await
         }

@@ -2,6 +2,7 @@
 
 use super::access::Loopback;
 use super::follow::Followers;
+use super::imports::Importers;
 use super::routes::{operator_router, router};
 use super::{ApiSettings, Operator, Services};
 use axum::{Extension, Router};
@@ -29,7 +30,8 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 pub async fn serve(listener: TcpListener, services: Arc<Services>, shutdown: CancellationToken) -> io::Result<()> {
     let loopback = Loopback(listener.local_addr()?.ip().is_loopback());
     let followers = Followers::new(&services.settings, shutdown.clone());
-    let router = router(&services, loopback).layer(Extension(followers));
+    let importers = Importers::new(&services.settings, shutdown.clone());
+    let router = router(&services, loopback).layer(Extension(followers)).layer(Extension(importers));
     serve_router(listener, router, &services.settings, shutdown).await;
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::url::BaseUrl;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -74,7 +74,7 @@ pub struct Problem {
 
 impl Problem {
     /// An answer that is no problem document still gives its status and the beginning of its text.
-    fn of(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    pub(super) fn of(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let mut problem = serde_json::from_slice::<Problem>(body).unwrap_or_else(|_| Problem {
             detail: String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(200).collect(),
             ..Problem::default()
@@ -190,11 +190,7 @@ impl Connection {
         };
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = retry_after(response.headers());
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
             .collect()
             .await
@@ -247,7 +243,13 @@ pub async fn request(base: &BaseUrl, timeout: Duration, request: Request) -> Res
     Connection::new(base.clone(), timeout).request(request).await
 }
 
-fn broken(error: hyper::Error) -> ClientError {
+/// How long the server wants to be left alone.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+pub(super) fn broken(error: hyper::Error) -> ClientError {
     use std::error::Error as _;
     let cause = match error.source() {
         Some(source) => format!("{error}: {source}"),

@@ -26,7 +26,8 @@ Exit codes:
   0  done; send: every command was accepted or applied
   1  failed for a reason that has no code of its own; topics diff: there are differences
   2  wrong usage
-  3  at least one command was refused by a rule; topics, migrate: a change was refused, and none was made
+  3  at least one command was refused by a rule; import: an entry was refused, or nothing could be retired;
+     topics, migrate: a change was refused, and none was made
   4  at least one command was malformed or dead-lettered
   5  there is no such resource
   6  the server cannot be reached, is busy, or did not answer in time; the same command ids can be sent again

@@ -1,5 +1,6 @@
 //! `agentverse import KIND FILE`: what others publish, as commands.
 
+mod bring;
 mod litellm;
 mod llm_prices;
 mod models_dev;
@@ -9,6 +10,7 @@ mod report;
 mod wanted;
 
 use super::exit::{Error, Exit};
+use crate::flow::import::Kind as Imported;
 use clap::Subcommand;
 use std::io::Read;
 use std::path::Path;
@@ -26,11 +28,29 @@ pub struct Args {
 enum Kind {
     /// Prices and limits of models: models.dev's api.json, or LiteLLM's model_prices_and_context_window.json
     LlmPrices(llm_prices::Args),
+    /// MCP servers of the official registry: server.json, alone or in the lists of its API
+    McpRegistry(bring::Args),
+    /// MCP servers by their packages: the list of ToolSDK's registry
+    McpServers(bring::Args),
+    /// MCP servers with the tools that they list, input schemas and all
+    McpTools(bring::Args),
+    /// Agent templates: published ones with repository and path, or our own definitions
+    AgentTemplates(bring::Args),
+    /// A2A agent cards, one document each or a list
+    A2aCards(bring::Args),
+    /// Agents of any source, one JSON object a line, with a mapping of fields
+    Agents(bring::AgentsArgs),
 }
 
 pub fn run(args: Args) -> Result<Exit, Error> {
     match args.kind {
         Kind::LlmPrices(args) => llm_prices::run(args),
+        Kind::McpRegistry(args) => bring::run(Imported::McpRegistry, args),
+        Kind::McpServers(args) => bring::run(Imported::McpServers, args),
+        Kind::McpTools(args) => bring::run(Imported::McpTools, args),
+        Kind::AgentTemplates(args) => bring::run(Imported::AgentTemplates, args),
+        Kind::A2aCards(args) => bring::run(Imported::A2aCards, args),
+        Kind::Agents(args) => bring::run_agents(args),
     }
 }
 

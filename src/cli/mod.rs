@@ -29,6 +29,7 @@ mod pages;
 mod role;
 mod schemas;
 mod send;
+mod stream;
 #[cfg(test)]
 mod stub;
 mod top;
@@ -95,7 +96,7 @@ enum Command {
     /// Show the commands that ended without being decided, and send them again
     #[command(after_help = exit::EXIT_CODES)]
     DeadLetters(letters::Args),
-    /// Bring in what others publish, such as the prices of models
+    /// Bring in what others publish: MCP servers, agents, templates, the prices of models
     #[command(after_help = exit::EXIT_CODES)]
     Import(import::Args),
     /// Drive a running system and measure it

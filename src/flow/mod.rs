@@ -6,6 +6,7 @@ pub mod decide;
 pub mod derive;
 pub mod gateway;
 pub mod heartbeat;
+pub mod import;
 pub mod keeper;
 pub mod lease;
 pub mod outcome;

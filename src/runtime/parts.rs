@@ -4,6 +4,7 @@ use super::settings::Settings;
 use crate::api::ApiSettings;
 use crate::domain::Partitions;
 use crate::domain::usage::Retention;
+use crate::flow::import::ImportSettings;
 use crate::flow::lease::LeaseTimes;
 use crate::flow::process::Limits;
 use std::time::Duration;
@@ -21,6 +22,15 @@ impl Settings {
             connections_max: self.http_connections_max,
             followers_max: self.http_followers_max,
             drain_timeout: Duration::from_millis(self.http_drain_ms_max),
+            imports: ImportSettings {
+                bytes_max: self.import_bytes_max,
+                line_bytes_max: self.import_line_bytes_max,
+                entries_max: self.import_entries_max,
+                batch_max: self.import_batch_max,
+                batches_max: self.import_batches_max,
+                listed_max: self.import_listed_max,
+                imports_max: self.imports_max,
+            },
         }
     }
 

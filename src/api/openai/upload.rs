@@ -5,24 +5,19 @@
 
 use super::fault::Fault;
 use super::files;
-use crate::api::Services;
 use crate::api::problem::{BODY_TIMEOUT, Problem, UNSUPPORTED_MEDIA_TYPE};
+use crate::api::{Services, body};
 use crate::domain::llm_batch::{AddBatchPart, BatchFile, Command, DeleteBatchFile, FILE_BYTES_MAX, OpenBatchFile};
 use crate::domain::{Aggregate, StreamId, TenantId};
 use crate::flow::batch::split::{Refused, Splitter};
 use crate::flow::gateway::{Gateway, Wait};
-use axum::body::Body;
 use axum::extract::Request;
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
 use hyper::StatusCode;
 use hyper::header::CONTENT_TYPE;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use uuid::Uuid;
 
 /// Longest that a whole upload may take. Between two pieces of it, what bodies are given in all counts.
@@ -52,7 +47,7 @@ pub async fn take(services: &Services, tenant: TenantId, request: Request) -> Re
         Problem::new(&UNSUPPORTED_MEDIA_TYPE, message)
     })?;
     let limit = SizeLimit::new().whole_stream(FILE_BYTES_MAX as u64 + FORM_BYTES_MAX).for_field("purpose", 1_024);
-    let body = timely(body, services.settings.body_timeout);
+    let body = body::timely(body, services.settings.body_timeout, UPLOAD_MAX);
     let mut form = Multipart::with_constraints(body, boundary, Constraints::new().size_limit(limit));
     let (mut purpose, mut file) = (None, None);
     while let Some(field) = form.next_field().await.map_err(unread)? {
@@ -129,22 +124,6 @@ impl Drop for Upload<'_> {
             }
         });
     }
-}
-
-/// The body, as long as it keeps coming.
-fn timely(body: Body, between: Duration) -> BoxStream<'static, io::Result<Bytes>> {
-    let until = Instant::now() + UPLOAD_MAX;
-    stream::unfold(Some(body.into_data_stream()), move |body| async move {
-        let mut body = body?;
-        let by = until.min(Instant::now() + between);
-        match tokio::time::timeout_at(by, body.next()).await {
-            Ok(None) => None,
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(body))),
-            Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
-            Err(_) => Some((Err(io::ErrorKind::TimedOut.into()), None)),
-        }
-    })
-    .boxed()
 }
 
 fn unread(error: multer::Error) -> Fault {

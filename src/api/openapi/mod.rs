@@ -5,6 +5,7 @@ mod batches;
 mod completions;
 mod components;
 mod convert;
+mod imports;
 mod operations;
 mod status;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, status};
+use super::{batches, completions, imports, status};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
 use crate::api::entry::KIND_CHOICES;
@@ -67,6 +67,7 @@ impl Operation {
 pub fn operation(route: &Route) -> Value {
     let operation = match route.endpoint {
         Endpoint::Commands => commands(),
+        Endpoint::Imports => imports::import(),
         Endpoint::Create(aggregate, command) => {
             let mut operation = command_operation(aggregate, command, format!("create-{}", aggregate.name()));
             operation.shared_parameters[0] = if aggregate == Aggregate::Tenant { "TenantOfNew" } else { "Tenant" };

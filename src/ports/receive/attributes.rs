@@ -58,7 +58,7 @@ impl<'a> Attributes<'a> {
     }
 
     /// Checks what can be checked without knowing the command.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    pub fn check(&self) -> Result<(), Problem> {
         for (name, value) in [
             ("id", &self.id),
             ("source", &self.source),

@@ -36,6 +36,13 @@ settings! {
     http_exposure: Exposure = Exposure::Loopback, OneOf(&["loopback", "network"]), "", "Who may reach `serve`: on another than a loopback address only with `network`, behind what authenticates callers.";
     http_wait_ms_max: u64 = 30_000, Numbers(1, 600_000), "ms", "Longest that a caller may wait for an outcome.";
     http_wait_ms_default: u64 = 5_000, Numbers(1, 600_000), "ms", "How long a caller waits that names no time.";
+    import_bytes_max: usize = 64 * MIB as usize, Numbers(KIB, GIB), "bytes", "Largest document that an import reads; JSON lines may be of any length.";
+    import_line_bytes_max: usize = MIB as usize, Numbers(KIB, 64 * MIB), "bytes", "Longest line of an import of JSON lines; a longer one is refused alone.";
+    import_entries_max: usize = 5_000_000, Numbers(1, 100_000_000), "entries", "Most entries of one import; their ids are kept while it goes on, some 40 bytes each.";
+    import_batch_max: usize = 200, Numbers(1, 10_000), "entries", "Entries that an import reads, compares and sends together.";
+    import_batches_max: usize = 4, Numbers(1, 64), "batches", "Batches of one import that are under way at a time.";
+    import_listed_max: usize = 1_000, Numbers(0, 1_000_000), "entries", "Entries that the report of an import in one piece lists one by one; server-sent events tell all.";
+    imports_max: usize = 8, Numbers(0, 1_000), "imports", "Imports that a node carries out at a time; above it callers get 503 with the time to wait.";
     heartbeat_lease_ms: u64 = 30_000, Numbers(1_000, 86_400_000), "ms", "Silence after which an agent is degraded.";
     heartbeat_offline_ms: u64 = 120_000, Numbers(1_000, 86_400_000), "ms", "Silence after which it is offline.";
     heartbeat_tracked_max: usize = 5_000_000, Numbers(1_000, 100_000_000), "agents", "Agents whose heartbeats are tracked at once.";

@@ -1,0 +1,136 @@
+//! The operation that imports what others publish, and its schemas.
+
+use super::components::{EXAMPLE_AGENT, reference};
+use super::operations::{Operation, described};
+use crate::flow::import::{Kind, TARGETS};
+use serde_json::{Value, json};
+
+pub fn import() -> Operation {
+    let flag = || json!({ "type": "boolean", "default": false });
+    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
+    let mapping = format!(
+        "For agents: our_field=their_field, any number of times; a name that begins with / is a JSON \
+        pointer. Our fields: {}.",
+        TARGETS.join(", ")
+    );
+    let mut map = parameter("map", false, json!({ "type": "array", "items": { "type": "string" } }), &mapping);
+    map["style"] = json!("form");
+    map["explode"] = json!(true);
+    let key = "For agents: the field that tells them apart; id unless it is said.";
+    let kinds = "What the body holds: server.json or lists of it, lists of MCP servers by package, MCP servers with their \
+        tools, agent templates, A2A agent cards, or JSON lines of agents.";
+    let retiring =
+        "Retire what this kind of import brought and the body has no more; not if anything in it was refused.";
+    let mut taken = described(
+        "Done: what it came to. With `Accept: text/event-stream` it is told as it goes on: events `progress`, `entry` for \
+         whatever is not unchanged, and at the end `report`.",
+        reference("ImportReport"),
+        Some(example()),
+    );
+    taken["content"]["text/event-stream"] = json!({ "schema": { "type": "string" }, "example": events() });
+    let text = || json!({ "schema": { "type": "string" } });
+    let document = || json!({ "schema": { "type": ["object", "array"] }, "example": [{ "packageName": "@acme/search", "runtime": "node" }] });
+    Operation {
+        id: "import".into(),
+        tag: "commands",
+        summary: "Imports what others publish, as the difference from what is there; the same again changes nothing."
+            .into(),
+        shared_parameters: vec!["Tenant"],
+        own_parameters: vec![
+            parameter("kind", true, json!({ "enum": Kind::ALL.map(Kind::name) }), kinds),
+            parameter("dry_run", false, flag(), "Tell what would change, and change nothing."),
+            parameter("retire_missing", false, flag(), retiring),
+            parameter("force_retire", false, flag(), "Retire also if entries were refused."),
+            parameter("key", false, json!({ "type": "string", "default": "id" }), key),
+            map,
+        ],
+        body: Some(json!({
+            "required": true,
+            "description": "Of agents JSON lines of any length, imported as they come; of the others a document, or several \
+                one after the other.",
+            "content": {
+                "application/json": document(),
+                "application/x-ndjson": text(),
+                "application/json-seq": text(),
+            },
+        })),
+        answers: vec![(200, taken)],
+        problems: vec![400, 405, 408, 413, 415, 503],
+    }
+}
+
+fn example() -> Value {
+    json!({
+        "kind": "mcp-servers", "dry_run": false, "complete": true, "ended_because": null, "entries": 3, "created": 1,
+        "changed": 0, "unchanged": 1, "refused": 1, "undecided": 0, "superseded": 0, "withdrawn": 0, "shortened": 0,
+        "retired": 0, "retire_skipped": null, "seconds": 0.02, "listed": [refused(), created()], "not_listed": 0,
+    })
+}
+
+fn refused() -> Value {
+    json!({
+        "outcome": "refused", "line": 7, "key": "@acme/mail", "name": null, "id": null, "fields": [], "field": "name",
+        "reason": "must be text", "shortened": [],
+    })
+}
+
+fn created() -> Value {
+    json!({
+        "outcome": "created", "line": 3, "key": "@acme/search", "name": "search", "id": EXAMPLE_AGENT, "fields": [],
+        "field": null, "reason": null, "shortened": [],
+    })
+}
+
+fn events() -> String {
+    format!(
+        "event: entry\ndata: {}\n\nevent: report\ndata: {{\"kind\":\"mcp-servers\",\"complete\":true}}\n\n",
+        created()
+    )
+}
+
+pub fn schemas() -> [(&'static str, Value); 2] {
+    let count = |description: &str| json!({ "type": "integer", "minimum": 0, "description": description });
+    let maybe = |kind: &str, description: &str| json!({ "type": [kind, "null"], "description": description });
+    let texts =
+        |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
+    let entry = json!({
+        "type": "object",
+        "required": ["outcome", "line", "key", "id"],
+        "properties": {
+            "outcome": { "enum": ["created", "changed", "refused", "retired", "undecided"] },
+            "line": maybe("integer", "Where the entry begins, from 1; null of what the body has no more."),
+            "key": maybe("string", "Its natural key, as far as it could be read."),
+            "name": maybe("string", "What it is called."),
+            "id": maybe("string", "The resource's id: uuid5 of the tenant and `<kind of resource>/<key>`."),
+            "fields": texts("Of a changed one: what differs."),
+            "field": maybe("string", "Of a refused one: the field that is wrong."),
+            "reason": maybe("string", "Why it was refused, or is undecided."),
+            "shortened": texts("Fields that were cut to what they may have here."),
+        },
+    });
+    let report = json!({
+        "type": "object",
+        "required": ["kind", "dry_run", "complete", "entries", "created", "changed", "unchanged", "refused", "retired"],
+        "properties": {
+            "kind": { "enum": Kind::ALL.map(Kind::name) },
+            "dry_run": { "type": "boolean", "description": "Then the counts say what would become of the entries." },
+            "complete": { "type": "boolean", "description": "If not, the same again finishes it." },
+            "ended_because": maybe("string", "Why it is not complete."),
+            "entries": count("Entries of the body."),
+            "created": count("Were not there."),
+            "changed": count("Differed."),
+            "unchanged": count("Were so already."),
+            "refused": count("Could not be taken; none of the others is harmed."),
+            "undecided": count("Sent, and not decided in time."),
+            "superseded": count("Further entries of one key, as versions of a server."),
+            "withdrawn": count("Taken back by their publisher."),
+            "shortened": count("Entries of which a field was cut."),
+            "retired": count("Resources that the body has no more."),
+            "retire_skipped": maybe("string", "Why nothing was retired, although it was asked for."),
+            "seconds": { "type": "number" },
+            "listed": { "type": "array", "items": reference("ImportEntry"), "description": "What was refused, then the rest; of one answer in a piece only." },
+            "not_listed": count("Entries beyond import_listed_max."),
+        },
+    });
+    [("ImportEntry", entry), ("ImportReport", report)]
+}

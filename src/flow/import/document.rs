@@ -1,0 +1,229 @@
+//! A document that is read whole: its entries, each with its line, those that cannot be read among them.
+
+use super::Kind;
+use super::entry::{Fault, Item, Read, Refused, told_key};
+use super::read::agents::Mapping;
+use super::scan::{Found, Lines, Values, members};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Members that may tell who a refused entry is.
+const TELLING: [&str; 4] = ["name", "packageName", "id", "path"];
+/// Members of a list's notes that say that there is another page.
+const FURTHER: [&str; 3] = ["nextCursor", "next_cursor", "next"];
+
+#[derive(Debug, Default, PartialEq)]
+pub struct Document {
+    /// In the order of the file, of one key one.
+    pub entries: Vec<Result<Item, Refused>>,
+    /// Entries of a key of which another counts.
+    pub superseded: u64,
+    /// Entries that their publisher took back.
+    pub withdrawn: u64,
+    /// Whether the last list says that it goes on elsewhere.
+    pub has_more: bool,
+}
+
+impl Document {
+    /// Reads the entries of a body: a list, an object that has the list, entries alone one after the other, or several of
+    /// these.
+    pub fn read(kind: Kind, bytes: &[u8]) -> Self {
+        let mut reading = Reading { kind, lines: Lines::new(bytes), document: Self::default(), counts: HashMap::new() };
+        for found in Values::of_body(bytes) {
+            reading.text(bytes, &found);
+        }
+        let mut document = reading.document;
+        let counting = reading.counts;
+        let mut place = 0;
+        document.entries.retain(|entry| {
+            let counts = entry.as_ref().map_or(true, |item| counting.get(&item.key) == Some(&place));
+            place += 1;
+            counts
+        });
+        document
+    }
+}
+
+struct Reading<'a> {
+    kind: Kind,
+    lines: Lines<'a>,
+    document: Document,
+    /// By key: the place of the entry that counts.
+    counts: HashMap<String, usize>,
+}
+
+impl Reading<'_> {
+    /// One JSON text of the body.
+    fn text(&mut self, bytes: &[u8], found: &Found<'_>) {
+        match found.bytes.first() {
+            Some(b'[') => self.list(bytes, found.at),
+            Some(b'{') => {
+                let members = members(bytes, found.at);
+                let named = |names: &[&str]| {
+                    let is_named = |raw: &[u8]| names.iter().any(|name| raw == format!("\"{name}\"").as_bytes());
+                    members.iter().find(|(name, _)| is_named(name)).map(|(_, value)| *value)
+                };
+                match named(self.kind.lists()).filter(|list| list.bytes.starts_with(b"[")) {
+                    Some(list) => {
+                        self.list(bytes, list.at);
+                        if !found.is_whole && list.is_whole {
+                            self.refuse(found.at + found.bytes.len(), Fault::whole("the document is cut off here"));
+                        }
+                        self.document.has_more = has_more(found.bytes, named(&["metadata"]).as_ref());
+                    }
+                    None => self.entry(found),
+                }
+            }
+            _ => self.entry(found),
+        }
+    }
+
+    fn list(&mut self, bytes: &[u8], at: usize) {
+        let mut values = Values::of_list(bytes, at);
+        let mut end = at;
+        for found in values.by_ref() {
+            end = found.at + found.bytes.len();
+            self.entry(&found);
+        }
+        if !values.is_closed() {
+            self.refuse(end, Fault::whole("the list has no end: the file is cut off, or a bracket is missing before"));
+        }
+    }
+
+    fn entry(&mut self, found: &Found<'_>) {
+        let line = self.lines.of(found.at);
+        let (mut key, read) = match serde_json::from_slice::<Value>(found.bytes) {
+            Ok(value) => (told_key(&value, &TELLING), self.kind.read(&value, &Mapping::default())),
+            Err(error) if !found.is_whole => (None, Err(Fault::whole(format!("the entry is cut off: {error}")))),
+            Err(error) => (None, Err(Fault::whole(format!("the entry is no JSON that can be read: {error}")))),
+        };
+        match read {
+            Ok(Read::Withdrawn) => self.document.withdrawn += 1,
+            Ok(Read::Wanted { key, rank, wanted, shortened }) => {
+                let item = Item { line, bytes: found.bytes.len(), key, rank, wanted, shortened };
+                self.add(item);
+            }
+            Err(fault) => self.document.entries.push(Err(Refused { line, key: key.take(), fault })),
+        }
+    }
+
+    fn add(&mut self, item: Item) {
+        let place = self.document.entries.len();
+        match self.counts.get_mut(&item.key) {
+            None => {
+                self.counts.insert(item.key.clone(), place);
+            }
+            Some(before) => {
+                self.document.superseded += 1;
+                let is_higher =
+                    |known: &Result<Item, Refused>| known.as_ref().is_ok_and(|known| known.rank > item.rank);
+                if self.document.entries.get(*before).is_some_and(is_higher) {
+                    return;
+                }
+                *before = place;
+            }
+        }
+        self.document.entries.push(Ok(item));
+    }
+
+    fn refuse(&mut self, at: usize, fault: Fault) {
+        let line = self.lines.of(at);
+        self.document.entries.push(Err(Refused { line, key: None, fault }));
+    }
+}
+
+/// Whether a list's object names a next page.
+fn has_more(whole: &[u8], metadata: Option<&Found<'_>>) -> bool {
+    let names_one = |text: &[u8]| {
+        let value: Option<serde_json::Map<String, Value>> = serde_json::from_slice(text).ok();
+        let next = value.and_then(|value| FURTHER.iter().find_map(|name| value.get(*name).cloned()));
+        next.is_some_and(|next| !next.is_null() && next != "")
+    };
+    match metadata {
+        Some(metadata) => names_one(metadata.bytes),
+        // Without notes of its own the object itself may say it, beside its list.
+        None => members(whole, 0).iter().any(|(name, value)| {
+            FURTHER.iter().any(|it| *name == format!("\"{it}\"").as_bytes())
+                && !matches!(value.bytes, b"null" | b"\"\"")
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(kind: Kind, text: &str) -> Vec<(u64, String)> {
+        let document = Document::read(kind, text.as_bytes());
+        let told = document.entries.iter().map(|entry| match entry {
+            Ok(item) => (item.line, item.key.clone()),
+            Err(refused) => (refused.line, format!("! {}", refused.fault.field.as_deref().unwrap_or("-"))),
+        });
+        told.collect()
+    }
+
+    fn key(line: u64, key: &str) -> (u64, String) {
+        (line, key.to_owned())
+    }
+
+    #[test]
+    fn a_list_an_object_with_one_and_entries_alone_are_read_with_their_lines() {
+        let kind = Kind::McpServers;
+        assert_eq!(told(kind, "[{\"id\":\"a\"},\n\n {\"id\":\n\"b\"}]"), [key(1, "a"), key(3, "b")]);
+        assert_eq!(told(kind, "{\"servers\":\n[{\"id\":\"a\"}], \"metadata\":{}}"), [key(2, "a")]);
+        assert_eq!(told(kind, "{\"id\":\"a\"}\n{\"id\":\"b\"}\n"), [key(1, "a"), key(2, "b")]);
+        assert_eq!(told(kind, "\u{1e}{\"id\":\"a\"\n\u{1e}{\"id\":\"b\"}"), [key(1, "! -"), key(2, "b")]);
+        assert_eq!(told(kind, ""), []);
+    }
+
+    #[test]
+    fn one_bad_entry_is_refused_alone_with_its_line_and_its_field() {
+        let text = "[\n{\"id\":\"a\"},\n{\"id\": nope},\n{\"id\":\"c\", \"name\": 7},\n{\"id\":\"d\"}, \"x\"\n]";
+        let expected = [key(2, "a"), key(3, "! -"), key(4, "! name"), key(5, "d"), key(5, "! -")];
+        assert_eq!(told(Kind::McpServers, text), expected);
+        let document = Document::read(Kind::McpServers, text.as_bytes());
+        assert_eq!(document.entries[2].as_ref().unwrap_err().key.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_says_so_and_keeps_what_came_before() {
+        assert_eq!(told(Kind::McpServers, "[{\"id\":\"a\"},\n{\"id\":"), [key(1, "a"), key(2, "! -"), key(2, "! -")]);
+        let object = "{\"servers\":[{\"id\":\"a\"}],\n\"metadata\":";
+        assert_eq!(told(Kind::McpServers, object), [key(1, "a"), key(2, "! -")]);
+    }
+
+    #[test]
+    fn of_several_versions_one_counts() {
+        let entry = |version: &str, note: &str| {
+            format!("{{\"server\":{{\"name\":\"s\",\"version\":\"{version}\"}},\"_meta\":{{\"r\":{{{note}}}}}}}")
+        };
+        for (entries, line) in [
+            ([entry("3.0.0", ""), entry("1.0.0", "\"isLatest\":true"), entry("2.0.0", "\"isLatest\":false")], 2),
+            (
+                [
+                    entry("1.0.0", "\"publishedAt\":\"2025-02-01T00:00:00Z\""),
+                    entry("2.0.0", "\"publishedAt\":\"2025-01-01T00:00:00Z\""),
+                    entry("1.5.0", ""),
+                ],
+                1,
+            ),
+            ([entry("1.9.0", ""), entry("1.10.0-rc.1", ""), entry("1.10.0", "")], 3),
+            ([entry("1.0.0", ""), entry("1.0.0", ""), entry("0.1.0", "")], 2),
+        ] {
+            let document = Document::read(Kind::McpRegistry, entries.join("\n").as_bytes());
+            let lines: Vec<_> = document.entries.iter().map(|entry| entry.as_ref().unwrap().line).collect();
+            assert_eq!((lines, document.superseded), (vec![line], 2), "{entries:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_goes_on_elsewhere_is_known() {
+        let more = |text: &str| Document::read(Kind::McpRegistry, text.as_bytes()).has_more;
+        assert!(more("{\"servers\":[],\"metadata\":{\"nextCursor\":\"x\"}}"));
+        assert!(!more(
+            "{\"servers\":[],\"metadata\":{\"nextCursor\":\"x\"}}{\"servers\":[],\"metadata\":{\"count\":1}}"
+        ));
+        assert!(!more("{\"servers\":[],\"metadata\":{\"next_cursor\":null}}") && !more("[]"));
+        assert!(more("{\"servers\":[],\"next\":\"/v0/servers?cursor=x\"}"));
+    }
+}

@@ -1,0 +1,217 @@
+//! Agents of any source, one JSON object a line, with a mapping of fields.
+//!
+//! A field of ours is taken from the member that the mapping names for it, or else from the one that is called as it is.
+//! A name that begins with `/` is a JSON pointer (RFC 6901).
+
+use crate::domain::agent::{ReviseAgent, RiskTier};
+use crate::domain::common::{NAME_BYTES_MAX, Requirements, TEXT_BYTES_MAX};
+use crate::domain::personal::Personal;
+use crate::flow::import::entry::{Cutter, Fault, Rank, Read};
+use crate::flow::import::wanted::Wanted;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The fields of an agent that a mapping can fill.
+pub const TARGETS: [&str; 12] = [
+    "name",
+    "category",
+    "purpose",
+    "role",
+    "instructions",
+    "skills",
+    "domains",
+    "owner",
+    "project",
+    "risk_tier",
+    "confidence_threshold",
+    "requirements",
+];
+/// The member that is the key unless another is named.
+const KEY: &str = "id";
+
+/// Where the fields of an agent come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    key: String,
+    /// By the places of [`TARGETS`].
+    sources: [String; TARGETS.len()],
+}
+
+impl Default for Mapping {
+    fn default() -> Self {
+        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned) }
+    }
+}
+
+impl Mapping {
+    /// From a key's name and any number of `target=source`.
+    ///
+    /// # Errors
+    /// A sentence: which part is not of this form, is there twice, or names no field; it lists the fields there are.
+    pub fn new<'a>(key: Option<&str>, pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+        let mut mapping = Self::default();
+        if let Some(key) = key {
+            if key.is_empty() {
+                return Err("the key needs the name of a field".into());
+            }
+            key.clone_into(&mut mapping.key);
+        }
+        let mut mapped = Vec::new();
+        for pair in pairs {
+            let parts = pair.split_once('=').filter(|(target, source)| !target.is_empty() && !source.is_empty());
+            let (target, source) =
+                parts.ok_or_else(|| format!("{pair:?} is no mapping; write it as our_field=their_field"))?;
+            let Some(place) = TARGETS.iter().position(|it| *it == target) else {
+                return Err(format!("an agent has no field {target:?}; it has {}", TARGETS.join(", ")));
+            };
+            if mapped.contains(&place) {
+                return Err(format!("{target} is mapped twice; keep one of the two"));
+            }
+            mapped.push(place);
+            source.clone_into(&mut mapping.sources[place]);
+        }
+        Ok(mapping)
+    }
+
+    fn source<'a>(&'a self, target: &'a str) -> &'a str {
+        TARGETS.iter().position(|it| *it == target).map_or(target, |place| self.sources[place].as_str())
+    }
+
+    /// What an agent's line calls its key, for who looks for one that was refused.
+    pub fn told_key(&self, value: &Value) -> Option<String> {
+        find(value, &self.key).and_then(|found| text(&self.key, found).ok())
+    }
+}
+
+/// # Errors
+/// When the line is no agent, or cannot be kept here.
+pub fn read(value: &Value, mapping: &Mapping) -> Result<Read, Fault> {
+    if !value.is_object() {
+        return Err(Fault::whole("the line is no JSON object"));
+    }
+    let key = find(value, &mapping.key)
+        .ok_or_else(|| Fault::field(&mapping.key, "is missing; name the field that tells agents apart as the key"))?;
+    let key = text(&mapping.key, key)?;
+    if key.trim().is_empty() {
+        return Err(Fault::field(&mapping.key, "must not be blank; it tells agents apart"));
+    }
+    let mut cutter = Cutter::default();
+    let get = |target: &'static str| find(value, mapping.source(target)).map(|found| (mapping.source(target), found));
+    let plain = |target: &'static str| get(target).map(|(field, found)| text(field, found)).transpose();
+    let personal = |target: &'static str| plain(target).map(|text| text.map_or(Personal::Absent, Personal::Plain));
+    let mut agent = ReviseAgent {
+        name: plain("name")?,
+        instructions: personal("instructions")?,
+        owner: personal("owner")?,
+        project: plain("project")?,
+        risk_tier: get("risk_tier").map(|(field, found)| risk_tier(field, found)).transpose()?,
+        confidence_threshold: get("confidence_threshold").map(|(field, found)| number(field, found)).transpose()?,
+        requirements: get("requirements").map(|(field, found)| requirements(field, found)).transpose()?,
+        ..ReviseAgent::default()
+    };
+    agent.category = plain("category")?.map(|text| cutter.name("category", &text));
+    agent.role = plain("role")?.map(|text| cutter.text("role", &text, NAME_BYTES_MAX));
+    agent.purpose = plain("purpose")?.map(|text| cutter.text("purpose", &text, TEXT_BYTES_MAX));
+    let list = |target: &'static str| get(target).map(|(field, found)| labels(field, found)).transpose();
+    agent.skills = list("skills")?.map(|all| cutter.labels("skills", all.iter().map(String::as_str)));
+    agent.domains = list("domains")?.map(|all| cutter.labels("domains", all.iter().map(String::as_str)));
+    let wanted = Wanted::Agent(Box::new(agent));
+    Ok(Read::Wanted { key, rank: Rank::default(), wanted, shortened: cutter.shortened })
+}
+
+/// A member by its name, or by a JSON pointer; null is as good as absent.
+fn find<'a>(value: &'a Value, source: &str) -> Option<&'a Value> {
+    let found = if source.starts_with('/') { value.pointer(source) } else { value.get(source) };
+    found.filter(|found| !found.is_null())
+}
+
+/// A text, or a number or truth value as it is written.
+fn text(field: &str, value: &Value) -> Result<String, Fault> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        _ => Err(Fault::field(field, "must be text or a number")),
+    }
+}
+
+/// A list of texts, or one text with commas between.
+fn labels(field: &str, value: &Value) -> Result<Vec<String>, Fault> {
+    match value {
+        Value::String(text) => Ok(text.split(',').map(|label| label.trim().to_owned()).collect()),
+        Value::Array(items) => items.iter().map(|item| text(field, item)).collect(),
+        _ => Err(Fault::field(field, "must be a list of texts, or one text with commas between")),
+    }
+}
+
+fn number(field: &str, value: &Value) -> Result<f64, Fault> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|it: &f64| it.is_finite()).ok_or_else(|| Fault::field(field, "must be a number"))
+}
+
+fn risk_tier(field: &str, value: &Value) -> Result<RiskTier, Fault> {
+    let text = text(field, value)?.to_lowercase();
+    let tiers = [RiskTier::Low, RiskTier::Medium, RiskTier::High];
+    let found = tiers.into_iter().find(|tier| tier.name() == text);
+    found.ok_or_else(|| Fault::field(field, "must be low, medium or high"))
+}
+
+fn requirements(field: &str, value: &Value) -> Result<Requirements, Fault> {
+    Requirements::deserialize(value).map_err(|error| Fault::field(field, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn agent(value: &Value, mapping: &Mapping) -> (String, ReviseAgent) {
+        match read(value, mapping).unwrap() {
+            Read::Wanted { wanted: Wanted::Agent(agent), key, .. } => (key, *agent),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn fields_come_from_where_the_mapping_says_else_from_their_own_names() {
+        let mapping = Mapping::new(Some("/ids/hr"), ["name=full_name", "skills=/job/tags", "owner=boss"]).unwrap();
+        let line = json!({"ids": {"hr": 4711}, "full_name": "Ada", "category": "research", "boss": "Bo",
+            "job": {"tags": "a, b"}, "confidence_threshold": "0.5", "risk_tier": "High", "role": null});
+        let (key, read) = agent(&line, &mapping);
+        assert_eq!(
+            (key.as_str(), read.name.as_deref(), read.category.as_deref()),
+            ("4711", Some("Ada"), Some("research"))
+        );
+        assert_eq!((read.skills.unwrap(), read.owner.text()), (vec!["a".to_owned(), "b".into()], Some("Bo")));
+        assert_eq!((read.confidence_threshold, read.risk_tier, read.role), (Some(0.5), Some(RiskTier::High), None));
+    }
+
+    #[test]
+    fn a_mapping_that_cannot_be_meant_says_what_there_is() {
+        let error = |pairs: &[&str]| Mapping::new(None, pairs.iter().copied()).unwrap_err();
+        assert!(error(&["nmae=x"]).contains("name, category, purpose"), "{}", error(&["nmae=x"]));
+        assert!(error(&["name"]).contains("our_field=their_field") && error(&["name=a", "name=b"]).contains("twice"));
+        assert!(Mapping::new(Some(""), []).is_err());
+    }
+
+    #[test]
+    fn what_is_wrong_names_the_field_as_the_file_does() {
+        let mapping = Mapping::new(None, ["skills=tags", "risk_tier=risk"]).unwrap();
+        for (line, field) in [
+            (json!({"name": "x"}), "id"),
+            (json!({"id": " "}), "id"),
+            (json!({"id": {}}), "id"),
+            (json!({"id": 1, "tags": 7}), "tags"),
+            (json!({"id": 1, "risk": "extreme"}), "risk"),
+            (json!({"id": 1, "confidence_threshold": "much"}), "confidence_threshold"),
+            (json!({"id": 1, "requirements": {"latency": 1}}), "requirements"),
+        ] {
+            assert_eq!(read(&line, &mapping).unwrap_err().field.as_deref(), Some(field), "{line}");
+        }
+        assert_eq!(read(&json!([1]), &mapping).unwrap_err().field, None);
+    }
+}

@@ -1,0 +1,101 @@
+//! What is told of an import, while it goes on and at its end.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+/// What became of an entry, or of a resource that the file has no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    Created,
+    Changed,
+    Unchanged,
+    /// Not taken, for the reason that is told; nothing of it was changed.
+    Refused,
+    /// Not in the file any more.
+    Retired,
+    /// Sent, and not decided while it was waited for.
+    Undecided,
+}
+
+/// One entry; of unchanged ones nothing is told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Told {
+    pub outcome: Fate,
+    /// Where the entry begins, from 1; null of what the file has no more.
+    pub line: Option<u64>,
+    /// Its natural key, as far as it could be read.
+    pub key: Option<String>,
+    pub name: Option<String>,
+    /// The resource's id.
+    pub id: Option<Uuid>,
+    /// Of a changed one: the fields that differ.
+    pub fields: Vec<String>,
+    /// Of a refused one: the field that is wrong, where it is one.
+    pub field: Option<String>,
+    pub reason: Option<String>,
+    /// Fields that were cut to what they may have here.
+    pub shortened: Vec<&'static str>,
+}
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Progress {
+    pub entries: u64,
+    /// Null of JSON lines, which end when they end.
+    pub entries_total: Option<u64>,
+    /// Of the body, so far.
+    pub bytes: u64,
+    pub entries_per_second: f64,
+    pub seconds_left: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Progress(Progress),
+    Entry(Box<Told>),
+}
+
+/// What an import came to, or, of a dry run, would come to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    pub kind: &'static str,
+    pub dry_run: bool,
+    /// Whether it came to its end. If not, the same again finishes it.
+    pub complete: bool,
+    pub ended_because: Option<String>,
+    /// Of the file: those below that are created, changed, unchanged, refused or undecided.
+    pub entries: u64,
+    pub created: u64,
+    pub changed: u64,
+    pub unchanged: u64,
+    pub refused: u64,
+    pub undecided: u64,
+    /// Entries of a key of which another counts, as versions of one server.
+    pub superseded: u64,
+    /// Entries that their publisher took back.
+    pub withdrawn: u64,
+    /// Entries of which a field was cut.
+    pub shortened: u64,
+    /// Resources that the file has no more.
+    pub retired: u64,
+    /// Why nothing was retired, although it was asked for.
+    pub retire_skipped: Option<String>,
+    pub seconds: f64,
+}
+
+impl Report {
+    /// Counts what became of an entry of the file.
+    pub fn count(&mut self, told: &Told) {
+        self.entries += u64::from(told.outcome != Fate::Retired && told.line.is_some());
+        self.shortened += u64::from(!told.shortened.is_empty());
+        *match told.outcome {
+            Fate::Created => &mut self.created,
+            Fate::Changed => &mut self.changed,
+            Fate::Unchanged => &mut self.unchanged,
+            Fate::Refused => &mut self.refused,
+            Fate::Retired => &mut self.retired,
+            Fate::Undecided => &mut self.undecided,
+        } += 1;
+    }
+}

@@ -1,0 +1,240 @@
+//! The run of an import: batches in, a few under way at a time, what became of them told in their order.
+
+use super::entry::{Fault, Item, Refused};
+use super::report::{Event, Fate, Progress, Report, Told};
+use super::{ImportSettings, Order, Retire};
+use crate::flow::gateway::Gateway;
+use crate::flow::query::{self, Query};
+use futures::stream::{Stream, StreamExt as _};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// Most bytes of entries in one batch, unless a single one has more.
+pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Why an import ended before its end: a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended(pub String);
+
+impl Ended {
+    pub fn stopped() -> Self {
+        Self("the node is stopping; import the same again to finish it".into())
+    }
+}
+
+impl From<query::Error> for Ended {
+    fn from(error: query::Error) -> Self {
+        tracing::warn!(%error, "an import could not read what is there");
+        Self("what is there could not be read; import the same again to finish it, and see the log".into())
+    }
+}
+
+/// Entries that came together, and the bytes of the body that were read for them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub entries: Vec<Result<Item, Refused>>,
+    pub bytes: u64,
+}
+
+/// Carries an import out.
+pub struct Engine {
+    pub gateway: Arc<Gateway>,
+    pub query: Arc<Query>,
+    /// Makes the ids of commands.
+    pub ids: Arc<dyn Fn() -> Uuid + Send + Sync>,
+    pub settings: ImportSettings,
+    /// How long the outcome of a batch is waited for.
+    pub wait: Duration,
+    pub order: Order,
+}
+
+/// The ids of the entries so far, with their lines.
+pub(super) type Seen = HashMap<Uuid, u64>;
+
+/// What is known of the whole before it begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outset {
+    pub entries_total: Option<u64>,
+    pub superseded: u64,
+    pub withdrawn: u64,
+    pub has_more: bool,
+}
+
+/// Cuts the entries of a document into batches.
+pub fn batches(
+    entries: Vec<Result<Item, Refused>>,
+    bytes: u64,
+    batch_max: usize,
+) -> impl Stream<Item = Result<Batch, String>> {
+    let mut batches: Vec<Batch> = Vec::new();
+    let (mut current, mut held) = (Batch { entries: Vec::new(), bytes }, 0);
+    for entry in entries {
+        let size = entry.as_ref().map_or(0, |item| item.bytes);
+        if current.entries.len() == batch_max || (held + size > BATCH_BYTES_MAX && !current.entries.is_empty()) {
+            batches.push(std::mem::take(&mut current));
+            held = 0;
+        }
+        held += size;
+        current.entries.push(entry);
+    }
+    batches.push(current);
+    futures::stream::iter(batches.into_iter().map(Ok))
+}
+
+impl Engine {
+    /// Imports batches until they end, which is at the first that is an error: why the body broke off. What is told goes
+    /// to `events`; once nobody listens there the import ends.
+    pub async fn run(
+        &self,
+        batches: impl Stream<Item = Result<Batch, String>>,
+        outset: Outset,
+        events: &mpsc::Sender<Event>,
+    ) -> Report {
+        let mut run = Run {
+            report: Report {
+                kind: self.order.kind.name(),
+                dry_run: self.order.dry_run,
+                superseded: outset.superseded,
+                withdrawn: outset.withdrawn,
+                ..Report::default()
+            },
+            events,
+            total: outset.entries_total,
+            bytes: 0,
+            begun: Instant::now(),
+        };
+        let seen = Mutex::new(Seen::new());
+        let ended = self.entries(batches, &seen, &mut run).await;
+        let ended = match ended {
+            Ok(()) => self.missing(&seen.into_inner(), outset, &mut run).await,
+            Err(ended) => Err(ended),
+        };
+        let mut report = run.report;
+        report.complete = ended.is_ok();
+        report.ended_because = ended.err().map(|Ended(why)| why);
+        report.seconds = run.begun.elapsed().as_secs_f64();
+        report
+    }
+
+    async fn entries(
+        &self,
+        batches: impl Stream<Item = Result<Batch, String>>,
+        seen: &Mutex<Seen>,
+        run: &mut Run<'_>,
+    ) -> Result<(), Ended> {
+        run.progress().await?;
+        let settled = batches.map(|batch| self.admit(batch, seen)).map(|batch| async {
+            let batch = batch?;
+            Ok::<_, Ended>((batch.bytes, self.settle(batch.entries).await?))
+        });
+        let mut settled = std::pin::pin!(settled.buffered(self.settings.batches_max));
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = self.order.stop.cancelled() => return Err(Ended::stopped()),
+                () = run.events.closed() => return Err(Ended::unheard()),
+                next = settled.next() => next,
+            };
+            let Some(next) = next else { return Ok(()) };
+            let (bytes, told) = next?;
+            run.bytes += bytes;
+            for told in told {
+                run.tell(told).await?;
+            }
+            run.progress().await?;
+        }
+    }
+
+    /// Notes the ids of a batch. Of lines of one key the first counts: which one comes last is known at the end only.
+    fn admit(&self, batch: Result<Batch, String>, seen: &Mutex<Seen>) -> Result<Batch, Ended> {
+        let mut batch = batch.map_err(Ended)?;
+        let mut seen = seen.lock();
+        for entry in &mut batch.entries {
+            let Ok(item) = entry else { continue };
+            let id = self.order.kind.stream(self.order.tenant, &item.key).id;
+            match seen.get(&id) {
+                None => {
+                    seen.insert(id, item.line);
+                }
+                Some(first) => {
+                    let fault =
+                        Fault::whole(format!("line {first} has the same key already; give each agent one line"));
+                    *entry = Err(Refused { line: item.line, key: Some(item.key.clone()), fault });
+                }
+            }
+        }
+        let entries_max = self.settings.entries_max;
+        if seen.len() > entries_max {
+            let why =
+                format!("it has more than {entries_max} entries; import it in parts, or raise import_entries_max");
+            return Err(Ended(why));
+        }
+        Ok(batch)
+    }
+
+    /// Retires what the file has no more, where that is asked for and safe.
+    async fn missing(&self, seen: &Seen, outset: Outset, run: &mut Run<'_>) -> Result<(), Ended> {
+        let is_forced = self.order.retire == Retire::Forced;
+        let report = &mut run.report;
+        let why_not = match self.order.retire {
+            Retire::Never => return Ok(()),
+            _ if report.undecided > 0 => Some("entries are undecided; import the same again"),
+            _ if outset.has_more => Some("the list says that it goes on elsewhere; import all of its pages together"),
+            _ if seen.is_empty() && !is_forced => Some("the file has no entry that could be read"),
+            _ if report.refused > 0 && !is_forced => {
+                Some("entries were refused, and what is missing may be among them; correct them, or force it")
+            }
+            _ => None,
+        };
+        if let Some(why) = why_not {
+            report.retire_skipped = Some(format!("nothing was retired: {why}"));
+            return Ok(());
+        }
+        self.retire(seen, run).await
+    }
+}
+
+impl Ended {
+    fn unheard() -> Self {
+        Self("nobody listens any more".into())
+    }
+}
+
+/// What an import has come to so far, and who hears of it.
+pub(super) struct Run<'a> {
+    pub report: Report,
+    events: &'a mpsc::Sender<Event>,
+    total: Option<u64>,
+    bytes: u64,
+    begun: Instant,
+}
+
+impl Run<'_> {
+    pub async fn tell(&mut self, told: Told) -> Result<(), Ended> {
+        self.report.count(&told);
+        if told.outcome == Fate::Unchanged {
+            return Ok(());
+        }
+        self.events.send(Event::Entry(Box::new(told))).await.map_err(|_| Ended::unheard())
+    }
+
+    async fn progress(&self) -> Result<(), Ended> {
+        let entries = self.report.entries;
+        let seconds = self.begun.elapsed().as_secs_f64();
+        let entries_per_second = if seconds > 0.0 { entries as f64 / seconds } else { 0.0 };
+        let left = self.total.map(|total| total.saturating_sub(entries) as f64);
+        let progress = Progress {
+            entries,
+            entries_total: self.total,
+            bytes: self.bytes,
+            entries_per_second,
+            seconds_left: left.filter(|_| entries_per_second > 0.0).map(|left| left / entries_per_second),
+        };
+        self.events.send(Event::Progress(progress)).await.map_err(|_| Ended::unheard())
+    }
+}

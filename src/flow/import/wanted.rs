@@ -1,0 +1,189 @@
+//! What an entry wants of its resource, and the commands that lead there.
+//!
+//! A field that is absent is one that the file does not know: it stays as it is.
+
+use super::entry::Fault;
+use crate::domain::agent::{self, DecommissionAgent, RegisterAgent, ReviseAgent};
+use crate::domain::agent_template::{self, DefineAgentTemplate, Definition, Parameter, RetireAgentTemplate};
+use crate::domain::common::Requirements;
+use crate::domain::mcp_server::{self, DeregisterMcpServer, DiscoverTools, RegisterMcpServer, ReviseMcpServer, Tool};
+use crate::domain::{AnyCommand, AnyState};
+
+/// Why a resource was retired; one that says so comes back when it is published again.
+pub const RETIRED_BECAUSE: &str = "it is no longer in what was imported";
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    Server(Box<Server>),
+    Template(Box<Template>),
+    Agent(Box<ReviseAgent>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Server {
+    pub listing: ReviseMcpServer,
+    /// All tools that it has.
+    pub tools: Option<Vec<KnownTool>>,
+}
+
+/// A tool as far as a file knows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownTool {
+    pub name: String,
+    pub description: Option<String>,
+    pub input_schema: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Template {
+    pub name: String,
+    pub category: Option<String>,
+    pub role: Option<String>,
+    pub purpose: Option<String>,
+    pub instructions: Option<String>,
+    pub parameters: Option<Vec<Parameter>>,
+    pub skills: Option<Vec<String>>,
+    pub domains: Option<Vec<String>>,
+    pub requirements: Option<Requirements>,
+}
+
+impl Wanted {
+    /// What it will be called.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Server(server) => server.listing.name.as_deref().unwrap_or_default(),
+            Self::Template(template) => &template.name,
+            Self::Agent(agent) => agent.name.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// The commands that lead from a state to what is wanted, in order. Those that change nothing are among them.
+    ///
+    /// # Errors
+    /// When the resource was ended.
+    pub fn commands(&self, state: &AnyState) -> Result<Vec<AnyCommand>, Fault> {
+        match (self, state) {
+            (Self::Server(wanted), AnyState::McpServer(state)) => server(wanted, state),
+            (Self::Template(wanted), AnyState::AgentTemplate(state)) => template(wanted, state),
+            (Self::Agent(wanted), AnyState::Agent(state)) => agent(wanted, state),
+            _ => Err(Fault::whole("its id belongs to another kind of resource")),
+        }
+    }
+}
+
+fn server(wanted: &Server, state: &mcp_server::State) -> Result<Vec<AnyCommand>, Fault> {
+    use mcp_server::Command;
+    let tools = wanted.tools.as_ref().map(|tools| tools.iter().map(|tool| whole_tool(tool, state)).collect::<Vec<_>>());
+    match state.status {
+        mcp_server::Status::Deregistered => {
+            let why =
+                "it was deregistered here, which is final; take it out of the file, or import it under another key";
+            Err(Fault::whole(why))
+        }
+        mcp_server::Status::Registered => {
+            let mut commands = vec![Command::ReviseMcpServer(wanted.listing.clone()).into()];
+            commands.extend(tools.map(|tools| Command::DiscoverTools(DiscoverTools { tools }).into()));
+            Ok(commands)
+        }
+        mcp_server::Status::Absent => {
+            let listing = wanted.listing.clone();
+            // A registration without tools says nothing of them.
+            let has_none = tools.as_ref().is_some_and(Vec::is_empty);
+            let text = |text: Option<String>| text.unwrap_or_default();
+            let register = RegisterMcpServer {
+                name: text(listing.name),
+                category: text(listing.category),
+                description: text(listing.description),
+                transport: listing.transport.unwrap_or_default(),
+                endpoint: listing.endpoint,
+                package: listing.package,
+                capabilities: listing.capabilities.unwrap_or_default(),
+                tools: tools.unwrap_or_default(),
+            };
+            let mut commands = vec![Command::RegisterMcpServer(register).into()];
+            commands.extend(has_none.then(|| Command::DiscoverTools(DiscoverTools::default()).into()));
+            Ok(commands)
+        }
+    }
+}
+
+/// The tool with what is known of it already where the file does not say.
+fn whole_tool(tool: &KnownTool, state: &mcp_server::State) -> Tool {
+    let before = state.tools.iter().find(|before| before.name == tool.name);
+    let or = |given: &Option<String>, before: Option<&String>| given.as_ref().or(before).cloned().unwrap_or_default();
+    Tool {
+        name: tool.name.clone(),
+        description: or(&tool.description, before.map(|before| &before.description)),
+        input_schema: or(&tool.input_schema, before.map(|before| &before.input_schema)),
+    }
+}
+
+fn template(wanted: &Template, state: &agent_template::State) -> Result<Vec<AnyCommand>, Fault> {
+    if state.status == agent_template::Status::Retired && state.reason != RETIRED_BECAUSE {
+        let why = "it was retired here, and not by an import; define it again with DefineAgentTemplate first";
+        return Err(Fault::whole(why));
+    }
+    let before = &state.definition;
+    let or = |given: &Option<String>, before: &String| given.as_ref().unwrap_or(before).clone();
+    let labels = |given: &Option<Vec<String>>, before: &Vec<String>| given.as_ref().unwrap_or(before).clone();
+    let definition = Definition {
+        name: wanted.name.clone(),
+        category: or(&wanted.category, &before.category),
+        role: or(&wanted.role, &before.role),
+        purpose: or(&wanted.purpose, &before.purpose),
+        instructions: or(&wanted.instructions, &before.instructions),
+        parameters: wanted.parameters.as_ref().unwrap_or(&before.parameters).clone(),
+        skills: labels(&wanted.skills, &before.skills),
+        domains: labels(&wanted.domains, &before.domains),
+        requirements: wanted.requirements.as_ref().unwrap_or(&before.requirements).clone(),
+    };
+    Ok(vec![agent_template::Command::DefineAgentTemplate(DefineAgentTemplate { definition }).into()])
+}
+
+fn agent(wanted: &ReviseAgent, state: &agent::State) -> Result<Vec<AnyCommand>, Fault> {
+    use agent::Command;
+    match state.lifecycle {
+        agent::Lifecycle::Decommissioned => {
+            let why = "it was decommissioned here, which is final; take it out of the file, or give it another key";
+            Err(Fault::whole(why))
+        }
+        agent::Lifecycle::Absent => {
+            let wanted = wanted.clone();
+            let text = |text: Option<String>| text.unwrap_or_default();
+            let register = RegisterAgent {
+                name: text(wanted.name),
+                category: text(wanted.category),
+                purpose: text(wanted.purpose),
+                role: text(wanted.role),
+                instructions: wanted.instructions,
+                skills: wanted.skills.unwrap_or_default(),
+                domains: wanted.domains.unwrap_or_default(),
+                owner: wanted.owner,
+                project: wanted.project,
+                risk_tier: wanted.risk_tier.unwrap_or_default(),
+                confidence_threshold: wanted.confidence_threshold,
+                requirements: wanted.requirements,
+                template: None,
+                template_parameters: std::collections::BTreeMap::new(),
+            };
+            Ok(vec![Command::RegisterAgent(register).into()])
+        }
+        _ => Ok(vec![Command::ReviseAgent(wanted.clone()).into()]),
+    }
+}
+
+/// The command that ends what is not published any more; `None` for what has ended already.
+pub fn retirement(state: &AnyState) -> Option<AnyCommand> {
+    let reason = RETIRED_BECAUSE.to_owned();
+    match state {
+        AnyState::McpServer(state) => (state.status == mcp_server::Status::Registered)
+            .then(|| mcp_server::Command::DeregisterMcpServer(DeregisterMcpServer { reason }).into()),
+        AnyState::AgentTemplate(state) => (state.status == agent_template::Status::Active)
+            .then(|| agent_template::Command::RetireAgentTemplate(RetireAgentTemplate { reason }).into()),
+        AnyState::Agent(state) => {
+            let has_ended = matches!(state.lifecycle, agent::Lifecycle::Absent | agent::Lifecycle::Decommissioned);
+            (!has_ended).then(|| agent::Command::DecommissionAgent(DecommissionAgent { reason }).into())
+        }
+        _ => None,
+    }
+}
