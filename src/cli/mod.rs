@@ -1,7 +1,7 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients: they speak HTTP to a
-//! running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
+//! `send`, `import`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
+//! they speak HTTP to a running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
 mod catalog;

@@ -40,7 +40,12 @@ pub fn import() -> Operation {
             parameter("kind", true, json!({ "enum": Kind::ALL.map(Kind::name) }), kinds),
             parameter("dry_run", false, flag(), "Tell what would change, and change nothing."),
             parameter("retire_missing", false, flag(), retiring),
-            parameter("force_retire", false, flag(), "Retire also if entries were refused."),
+            parameter(
+                "force_retire",
+                false,
+                flag(),
+                "Retire also if entries were refused; those that could not be read count as missing.",
+            ),
             parameter("key", false, json!({ "type": "string", "default": "id" }), key),
             map,
         ],

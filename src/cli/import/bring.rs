@@ -28,7 +28,7 @@ pub struct Args {
     /// Retire what this kind of import brought and the file has no more; not if any entry was refused
     #[arg(long)]
     retire_missing: bool,
-    /// Retire also if entries were refused
+    /// Retire also if entries were refused; those that could not be read count as missing
     #[arg(long, requires = "retire_missing")]
     force_retire: bool,
     #[command(flatten)]

@@ -130,7 +130,7 @@ pub enum Retire {
     Never,
     /// If all of the file could be read and taken.
     IfWhole,
-    /// Also if entries of it were refused.
+    /// Also if entries of it were refused: those that could not be read count as missing.
     Forced,
 }
 

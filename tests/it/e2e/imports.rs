@@ -85,6 +85,28 @@ fn an_import_is_a_difference_that_is_told_beforehand_and_the_same_again_changes_
 }
 
 #[test]
+fn imports_that_meet_settle_every_entry_once() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    let text = list(&(0..600).map(server_entry).collect::<Vec<_>>());
+    let import = || {
+        let (code, report, told) = server.cli(&["import", "mcp-servers", "-"], Some(&text));
+        assert_eq!((code, &report["complete"]), (Some(0), &json!(true)), "{report} {told}");
+        counts(&report)
+    };
+    let reports = std::thread::scope(|scope| {
+        let imports: Vec<_> = (0..3).map(|_| scope.spawn(import)).collect();
+        imports.into_iter().map(|import| import.join().unwrap()).collect::<Vec<_>>()
+    });
+    let sum = |place: usize| reports.iter().map(|counts| counts[place]).sum::<u64>();
+    assert_eq!([0, 1, 2, 3].map(sum), [600, 0, 1_200, 0], "{reports:?}");
+    let listed = client.walk("/v1/mcp-servers?shared=false", 1000);
+    assert_eq!((listed.len(), listed.iter().all(|it| it["version"] == 2)), (600, true), "registered, with its tools");
+    server.stop();
+}
+
+#[test]
 fn an_import_that_was_killed_is_finished_by_a_second_one() {
     let folder = Folder::new();
     let server = Server::start(&folder);
