@@ -28,18 +28,26 @@ impl Document {
     /// Reads the entries of a body: a list, an object that has the list, entries alone one after the other, or several of
     /// these.
     pub fn read(kind: Kind, bytes: &[u8]) -> Self {
-        let mut reading = Reading { kind, lines: Lines::new(bytes), document: Self::default(), counts: HashMap::new() };
+        let (counts, spoilt) = (HashMap::new(), HashMap::new());
+        let mut reading = Reading { kind, lines: Lines::new(bytes), document: Self::default(), counts, spoilt };
         for found in Values::of_body(bytes) {
             reading.text(bytes, &found);
         }
-        let mut document = reading.document;
-        let counting = reading.counts;
+        let Reading { mut document, counts: counting, spoilt, .. } = reading;
         let mut place = 0;
         document.entries.retain(|entry| {
             let counts = entry.as_ref().map_or(true, |item| counting.get(&item.key) == Some(&place));
             place += 1;
             counts
         });
+        for entry in &mut document.entries {
+            // Going back to an earlier version on the word of a later one that nobody can read would be worse than to wait.
+            let doubt = entry.as_ref().ok().filter(|item| !item.rank.is_latest);
+            let Some((item, line)) = doubt.and_then(|item| Some((item, spoilt.get(&item.key)?))) else { continue };
+            let why =
+                format!("a version of it, on line {line}, could not be read; which of the two counts is not known");
+            *entry = Err(Refused { line: item.line, key: Some(item.key.clone()), fault: Fault::whole(why) });
+        }
         document
     }
 }
@@ -50,6 +58,8 @@ struct Reading<'a> {
     document: Document,
     /// By key: the place of the entry that counts.
     counts: HashMap<String, usize>,
+    /// By key: the line of a version that could not be read.
+    spoilt: HashMap<String, u64>,
 }
 
 impl Reading<'_> {
@@ -103,7 +113,11 @@ impl Reading<'_> {
                 let item = Item { line, bytes: found.bytes.len(), key, rank, wanted, shortened };
                 self.add(item);
             }
-            Err(fault) => self.document.entries.push(Err(Refused { line, key: key.take(), fault })),
+            Err(fault) => {
+                let key = key.take();
+                self.spoilt.extend(key.clone().filter(|_| self.kind == Kind::McpRegistry).map(|key| (key, line)));
+                self.document.entries.push(Err(Refused { line, key, fault }));
+            }
         }
     }
 
@@ -214,6 +228,19 @@ mod tests {
             let lines: Vec<_> = document.entries.iter().map(|entry| entry.as_ref().unwrap().line).collect();
             assert_eq!((lines, document.superseded), (vec![line], 2), "{entries:?}");
         }
+    }
+
+    #[test]
+    fn a_version_that_cannot_be_read_is_not_taken_for_none() {
+        let latest = |flag: &str, description: &str| {
+            format!(
+                "{{\"server\":{{\"name\":\"s\",\"description\":{description}}},\"_meta\":{{\"r\":{{\"isLatest\":{flag}}}}}}}"
+            )
+        };
+        let text = [latest("true", "7"), latest("false", "\"old\"")].join("\n");
+        assert_eq!(told(Kind::McpRegistry, &text), [key(1, "! description"), key(2, "! -")]);
+        let text = [latest("false", "7"), latest("true", "\"new\"")].join("\n");
+        assert_eq!(told(Kind::McpRegistry, &text), [key(1, "! description"), key(2, "s")]);
     }
 
     #[test]
