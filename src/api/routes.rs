@@ -28,6 +28,8 @@ pub enum Endpoint {
     Get(Aggregate),
     History(Aggregate),
     Explain,
+    /// Of a request to an LLM.
+    Answer,
     Heartbeat,
     Outcome,
     Usage,
@@ -158,6 +160,7 @@ pub fn table() -> Vec<Route> {
         }
     }
     add(Method::Get, "/v1/couplings/{id}/explain".into(), Endpoint::Explain);
+    add(Method::Get, "/v1/llm-requests/{id}/answer".into(), Endpoint::Answer);
     add(Method::Post, "/v1/agents/{id}/heartbeat".into(), Endpoint::Heartbeat);
     add(Method::Post, "/v1/chat/completions".into(), Endpoint::Complete(Operation::ChatCompletion));
     add(Method::Post, "/v1/embeddings".into(), Endpoint::Complete(Operation::Embeddings));
@@ -239,6 +242,7 @@ async fn serve(
         Endpoint::Get(aggregate) => resources::get(services, loopback, aggregate, request).await,
         Endpoint::History(aggregate) => history::get(services, loopback, aggregate, request).await,
         Endpoint::Explain => resources::explain(services, loopback, request).await,
+        Endpoint::Answer => resources::answer_of(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
         Endpoint::Usage => usage::list(services, loopback, request).await,

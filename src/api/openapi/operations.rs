@@ -28,7 +28,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    fn reading(id: impl Into<String>, tag: &'static str, summary: impl Into<String>, schema: &str) -> Self {
+    pub fn reading(id: impl Into<String>, tag: &'static str, summary: impl Into<String>, schema: &str) -> Self {
         Self {
             id: id.into(),
             tag,
@@ -91,6 +91,7 @@ pub fn operation(route: &Route) -> Value {
             let summary = "What a coupling's decision weighed, and how its score came about.";
             Operation::reading("explain-coupling", "coupling", summary, "Explanation")
         }
+        Endpoint::Answer => completions::answer(),
         Endpoint::Heartbeat => {
             let mut operation =
                 Operation::reading("agent-heartbeat", "agent", "Renews the lease of an agent's health.", "Heartbeat");
