@@ -4,7 +4,7 @@ use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
     Operator, Services, astray, commands, convenience, health, heartbeat, history, letters, openai, openapi, outcomes,
-    resources, status, usage,
+    registry, resources, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -54,6 +54,8 @@ pub enum Endpoint {
     ListBatches,
     GetBatch,
     CancelBatch,
+    /// A call of the built-in schema registry.
+    Registry(registry::Call),
     Alive,
     Ready,
     Metrics,
@@ -74,6 +76,7 @@ impl Endpoint {
 pub enum Method {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -84,6 +87,7 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Put => "put",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -94,6 +98,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -103,6 +108,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
@@ -112,7 +118,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub method: Method,
-    /// With `{id}`, or `{*model}`, for the only parameter that a path has.
+    /// With `{id}`, or `{*model}`, for the only parameter that a path has; the registry's paths have more, of other names.
     pub path: String,
     pub endpoint: Endpoint,
 }
@@ -178,6 +184,9 @@ pub fn table() -> Vec<Route> {
     add(Method::Get, batches.into(), Endpoint::ListBatches);
     add(Method::Get, format!("{batches}/{{id}}"), Endpoint::GetBatch);
     add(Method::Post, format!("{batches}/{{id}}/cancel"), Endpoint::CancelBatch);
+    for (method, path, call) in registry::calls() {
+        add(method, path, Endpoint::Registry(call));
+    }
     add(Method::Get, "/healthz".into(), Endpoint::Alive);
     add(Method::Get, "/readyz".into(), Endpoint::Ready);
     add(Method::Get, "/metrics".into(), Endpoint::Metrics);
@@ -263,6 +272,7 @@ async fn serve(
         Endpoint::ListBatches => Ok(openai::batches::list(services, loopback, request).await),
         Endpoint::GetBatch => Ok(openai::batches::retrieve(services, loopback, request).await),
         Endpoint::CancelBatch => Ok(openai::batches::cancel(services, loopback, request).await),
+        Endpoint::Registry(call) => Ok(registry::serve(services, call, request).await),
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => health::ready(&services.operator),
         Endpoint::Metrics => Ok(health::metrics(&services.operator)),
