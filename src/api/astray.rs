@@ -1,8 +1,9 @@
 //! What no route takes. The callers of OpenAI's paths are OpenAI's clients, which read its own form of errors and no other:
-//! also where this server has no such route, or not for their method.
+//! also where this server has no such route, or not for their method. The same goes for the schema registry's.
 
 use super::openai::Fault;
 use super::problem::{Kind, METHOD_NOT_ALLOWED, NO_SUCH_ROUTE, Problem};
+use super::registry;
 use super::routes::table;
 use axum::response::{IntoResponse, Response};
 use std::sync::LazyLock;
@@ -50,10 +51,18 @@ pub fn no_method(path: &str) -> Response {
 }
 
 fn answer(path: &str, kind: &'static Kind, why: &str, to_openais: impl FnOnce() -> String) -> Response {
-    match is_openais(path) {
-        true => Fault::from(Problem::new(kind, to_openais())).into_response(),
-        false => Problem::new(kind, why).into_response(),
+    if is_openais(path) {
+        return Fault::from(Problem::new(kind, to_openais())).into_response();
     }
+    let problem = Problem::new(kind, why);
+    match is_registrys(path) {
+        true => registry::Fault::from(problem).into_response(),
+        false => problem.into_response(),
+    }
+}
+
+fn is_registrys(path: &str) -> bool {
+    path.strip_prefix(registry::BASE).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn is_openais(path: &str) -> bool {
@@ -69,6 +78,7 @@ fn first(path: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes::Endpoint;
 
     #[test]
     fn a_path_is_openais_by_its_first_segment_and_no_route_of_ours_is() {
@@ -82,6 +92,8 @@ mod tests {
         }
         for route in table() {
             assert_eq!(is_openais(&route.path), route.endpoint.is_openais(), "{}", route.path);
+            let is_registrys = matches!(route.endpoint, Endpoint::Registry(_));
+            assert_eq!(self::is_registrys(&route.path), is_registrys, "{}", route.path);
         }
     }
 }

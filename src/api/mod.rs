@@ -24,6 +24,7 @@ mod openapi;
 mod outcomes;
 mod params;
 mod problem;
+mod registry;
 mod resources;
 mod routes;
 mod server;

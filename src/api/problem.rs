@@ -51,6 +51,7 @@ kinds! {
     INVALID_PRECONDITION: "invalid_precondition", BAD_REQUEST, "The If-Match header cannot be read";
     HISTORY_TOO_LONG: "history_too_long", BAD_REQUEST, "The history is too long to read from its beginning";
     NOT_FOUND: "not_found", NOT_FOUND, "There is no such resource";
+    NO_ANSWER: "no_answer", NOT_FOUND, "The request has no answer to show";
     NO_SUCH_ROUTE: "no_such_route", NOT_FOUND, "There is no such route";
     METHOD_NOT_ALLOWED: "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
     DECOMMISSIONED: "decommissioned", CONFLICT, "The agent is decommissioned";

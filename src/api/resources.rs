@@ -2,9 +2,9 @@
 
 use super::access::{Access, Loopback, is_catalogued};
 use super::params::{self, Params};
-use super::problem::{INVALID_QUERY, Problem};
+use super::problem::{INVALID_QUERY, NO_ANSWER, Problem};
 use super::{Services, answer, cursor};
-use crate::domain::{Aggregate, AnyState, Micros, StreamId, TenantId, coupling};
+use crate::domain::{Aggregate, AnyState, Micros, StreamId, TenantId, coupling, llm_request};
 use crate::flow::query::{Filter, ListQuery, Place, Reach, Resource};
 use axum::extract::Request;
 use axum::response::Response;
@@ -133,6 +133,26 @@ pub async fn explain(services: &Services, loopback: Loopback, request: Request) 
         return Err(Access::not_found(Aggregate::Coupling, resource.stream.id));
     };
     Ok(answer::json(StatusCode::OK, coupling::explain(state).to_string()))
+}
+
+/// What a request to an LLM was answered, as its provider said it.
+pub async fn answer_of(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
+    let aggregate = Aggregate::LlmRequest;
+    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let AnyState::LlmRequest(state) = &resource.state else {
+        return Err(Access::not_found(aggregate, resource.stream.id));
+    };
+    let why = match state.status {
+        llm_request::Status::Completed => match services.query.answer(resource.stream).await? {
+            Some(text) => return Ok(answer::json(StatusCode::OK, text)),
+            None => "it was answered, and the answer is not kept: the tenant keeps none, or it was larger than is kept",
+        },
+        _ if state.is_running() => "it is under way; follow its history (Accept: text/event-stream) to hear of its end",
+        llm_request::Status::Failed => "it failed; its error and reason say why",
+        llm_request::Status::Expired => "its deadline passed before it was answered",
+        _ => "it was cancelled",
+    };
+    Err(Problem::new(&NO_ANSWER, why))
 }
 
 /// The resource in the path, of the caller's tenant or of the shared catalogue.

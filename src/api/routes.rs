@@ -4,7 +4,7 @@ use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
     Operator, Services, astray, commands, convenience, health, heartbeat, history, imports, letters, openai, openapi,
-    outcomes, resources, status, usage,
+    outcomes, registry, resources, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -29,6 +29,8 @@ pub enum Endpoint {
     Get(Aggregate),
     History(Aggregate),
     Explain,
+    /// Of a request to an LLM.
+    Answer,
     Heartbeat,
     Outcome,
     Usage,
@@ -53,6 +55,8 @@ pub enum Endpoint {
     ListBatches,
     GetBatch,
     CancelBatch,
+    /// A call of the built-in schema registry.
+    Registry(registry::Call),
     Alive,
     Ready,
     Metrics,
@@ -73,6 +77,7 @@ impl Endpoint {
 pub enum Method {
     Get,
     Post,
+    Put,
     Patch,
     Delete,
 }
@@ -83,6 +88,7 @@ impl Method {
         match self {
             Self::Get => "get",
             Self::Post => "post",
+            Self::Put => "put",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -93,6 +99,7 @@ impl Method {
         match self {
             Self::Get => "GET",
             Self::Post => "POST",
+            Self::Put => "PUT",
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
         }
@@ -102,6 +109,7 @@ impl Method {
         match self {
             Self::Get => MethodFilter::GET,
             Self::Post => MethodFilter::POST,
+            Self::Put => MethodFilter::PUT,
             Self::Patch => MethodFilter::PATCH,
             Self::Delete => MethodFilter::DELETE,
         }
@@ -111,7 +119,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub method: Method,
-    /// With `{id}`, or `{*model}`, for the only parameter that a path has.
+    /// With `{id}`, or `{*model}`, for the only parameter that a path has; the registry's paths have more, of other names.
     pub path: String,
     pub endpoint: Endpoint,
 }
@@ -160,6 +168,7 @@ pub fn table() -> Vec<Route> {
         }
     }
     add(Method::Get, "/v1/couplings/{id}/explain".into(), Endpoint::Explain);
+    add(Method::Get, "/v1/llm-requests/{id}/answer".into(), Endpoint::Answer);
     add(Method::Post, "/v1/agents/{id}/heartbeat".into(), Endpoint::Heartbeat);
     add(Method::Post, "/v1/chat/completions".into(), Endpoint::Complete(Operation::ChatCompletion));
     add(Method::Post, "/v1/embeddings".into(), Endpoint::Complete(Operation::Embeddings));
@@ -177,6 +186,9 @@ pub fn table() -> Vec<Route> {
     add(Method::Get, batches.into(), Endpoint::ListBatches);
     add(Method::Get, format!("{batches}/{{id}}"), Endpoint::GetBatch);
     add(Method::Post, format!("{batches}/{{id}}/cancel"), Endpoint::CancelBatch);
+    for (method, path, call) in registry::calls() {
+        add(method, path, Endpoint::Registry(call));
+    }
     add(Method::Get, "/healthz".into(), Endpoint::Alive);
     add(Method::Get, "/readyz".into(), Endpoint::Ready);
     add(Method::Get, "/metrics".into(), Endpoint::Metrics);
@@ -242,6 +254,7 @@ async fn serve(
         Endpoint::Get(aggregate) => resources::get(services, loopback, aggregate, request).await,
         Endpoint::History(aggregate) => history::get(services, loopback, aggregate, request).await,
         Endpoint::Explain => resources::explain(services, loopback, request).await,
+        Endpoint::Answer => resources::answer_of(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
         Endpoint::Usage => usage::list(services, loopback, request).await,
@@ -262,6 +275,7 @@ async fn serve(
         Endpoint::ListBatches => Ok(openai::batches::list(services, loopback, request).await),
         Endpoint::GetBatch => Ok(openai::batches::retrieve(services, loopback, request).await),
         Endpoint::CancelBatch => Ok(openai::batches::cancel(services, loopback, request).await),
+        Endpoint::Registry(call) => Ok(registry::serve(services, call, request).await),
         Endpoint::Alive => Ok(health::alive()),
         Endpoint::Ready => health::ready(&services.operator),
         Endpoint::Metrics => Ok(health::metrics(&services.operator)),

@@ -24,7 +24,8 @@ pub enum Exit {
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done; send: every command was accepted or applied
-  1  failed for a reason that has no code of its own; topics diff: there are differences
+  1  failed for a reason that has no code of its own; topics diff, schemas diff: there are differences; schemas
+     check: there are conflicts
   2  wrong usage
   3  at least one command was refused by a rule; import: an entry was refused, or nothing could be retired;
      topics, migrate: a change was refused, and none was made

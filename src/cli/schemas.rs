@@ -1,5 +1,7 @@
 //! `agentverse schemas`: the tables and the Avro schemas that a fleet works with.
 
+mod compare;
+
 use super::block_on;
 use super::config::SettingsArgs;
 use super::exit::{Error, Exit};
@@ -28,6 +30,10 @@ enum Action {
     List(List),
     /// Print the schema of one command or event
     Show(Show),
+    /// Check that this program's schemas go together with every version that a registry has, in both directions
+    Check(compare::Args),
+    /// Compare this program's schemas with the latest that a registry has
+    Diff(compare::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,6 +83,8 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         Action::Apply(args) => apply(&args),
         Action::List(args) => list(&args),
         Action::Show(args) => show(&args),
+        Action::Check(args) => compare::check(&args),
+        Action::Diff(args) => compare::diff(&args),
     }
 }
 

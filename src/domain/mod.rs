@@ -16,6 +16,7 @@ pub mod limit;
 pub mod open;
 pub mod personal;
 pub mod record;
+pub mod schemas;
 #[cfg(test)]
 pub mod spec;
 pub mod usage;

@@ -7,9 +7,9 @@ mod kafka;
 
 pub use kafka::kafka_link;
 
-use crate::adapters::kafka::outcome_codec;
 use crate::adapters::{registry, scylla};
 use crate::domain::Aggregate;
+use crate::domain::schemas::outcome_codec;
 use crate::domain::wire::Codec;
 use crate::runtime::settings::Settings;
 use std::path::PathBuf;

@@ -4,6 +4,8 @@
 //! The programs are `tests/clients/`, written as examples for people who have a Kafka client, a registry's client or a CQL
 //! driver and nothing else. Where the servers, Python, its packages or kcat are missing, the test says so and ends well.
 
+mod registry;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

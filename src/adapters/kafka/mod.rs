@@ -44,7 +44,7 @@ pub use beats::KafkaBeats;
 pub use client::Link;
 use client::words;
 pub use membership::{Membership, Turns};
-pub use outcome::{KafkaOutcomes, OutcomeReader, outcome_codec};
+pub use outcome::{KafkaOutcomes, OutcomeReader};
 
 use crate::adapters::registry::Framing;
 use crate::domain::{Aggregate, LogId, Partitions};

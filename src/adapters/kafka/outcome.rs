@@ -7,7 +7,8 @@ use super::trouble;
 use super::{Config, KafkaTopics, Names, Shared};
 use crate::adapters::registry::Framing;
 use crate::domain::envelope::SYSTEM_SOURCE;
-use crate::domain::wire::{Codec, WireError};
+use crate::domain::schemas::outcome_codec;
+use crate::domain::wire::WireError;
 use crate::domain::{Aggregate, LogId, Rejection, StreamId, TenantId};
 use crate::ports::outcome::{Outcome, OutcomeKind, Outcomes, Says, Word};
 use crate::ports::topic::Error;
@@ -16,24 +17,13 @@ use rdkafka::consumer::{Consumer, StreamConsumer};
 use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 /// Between a failure and the next try.
 const PAUSE: Duration = Duration::from_millis(200);
-
-const NAME: &str = "CommandOutcome";
-
-static CODEC: LazyLock<Codec> = LazyLock::new(|| {
-    Codec::new(NAME, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/outcome/CommandOutcome.avsc")))
-});
-
-/// The schema of what is told.
-pub fn outcome_codec() -> &'static Codec {
-    &CODEC
-}
 
 /// As `schemas/outcome/CommandOutcome.avsc` has it.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -117,10 +107,10 @@ impl KafkaOutcomes {
 
     fn encode(&self, log: LogId, word: &Word<'_>) -> Result<Outgoing, Error> {
         let failed = |error: String| Error::Unavailable(error);
-        let head = self.shared.framing.head(&CODEC).map_err(|error| failed(error.to_string()))?;
+        let head = self.shared.framing.head(outcome_codec()).map_err(|error| failed(error.to_string()))?;
         let mut value = Vec::with_capacity(192);
         value.extend_from_slice(head.as_slice());
-        CODEC
+        outcome_codec()
             .write(&CommandOutcome::of(log, word), &mut value)
             .map_err(|error: WireError| failed(error.to_string()))?;
         let mut headers = Writer::new(10);
@@ -233,7 +223,8 @@ async fn read(raw: &Raw, framing: &Framing) -> Result<Option<(LogId, Word<'stati
             Err(error) => return Err(error.to_string()),
         }
     };
-    let outcome: CommandOutcome = CODEC.read(framed.fingerprint, &framed.payload).map_err(|error| error.to_string())?;
+    let outcome: CommandOutcome =
+        outcome_codec().read(framed.fingerprint, &framed.payload).map_err(|error| error.to_string())?;
     Ok(outcome.word())
 }
 
@@ -256,8 +247,8 @@ mod tests {
             let says = Says::Outcome(outcome.clone());
             let word = Word { stream, command_id: Uuid::from_u128(3), digest: u64::MAX, says };
             let mut bytes = Vec::new();
-            CODEC.write(&CommandOutcome::of(log, &word), &mut bytes).expect("it fits its schema");
-            let read: CommandOutcome = CODEC.read(CODEC.fingerprint, &bytes).expect("it is read");
+            outcome_codec().write(&CommandOutcome::of(log, &word), &mut bytes).expect("it fits its schema");
+            let read: CommandOutcome = outcome_codec().read(outcome_codec().fingerprint, &bytes).expect("it is read");
             let (from, back) = read.word().expect("a known kind of stream");
             assert_eq!((from, back.stream, back.command_id, back.digest), (log, stream, word.command_id, u64::MAX));
             assert_eq!(back.says.outcome(log), outcome);
@@ -278,6 +269,6 @@ mod tests {
             log_partition: 31,
             position: 1 << 40,
         };
-        crate::domain::golden::check_record("outcome", &CODEC, &outcome);
+        crate::domain::golden::check_record("outcome", outcome_codec(), &outcome);
     }
 }

@@ -1,4 +1,4 @@
-//! Putting this program's schemas into the registry, and finding them there.
+//! Putting this program's schemas into the registry, finding them there, and reading what is there in their stead.
 
 use super::client::{Client, Error, Place};
 use super::subject;
@@ -73,6 +73,33 @@ pub async fn lookup(client: &Client, codecs: &[&'static Codec]) -> Result<Vec<(&
     let one = |codec: &'static Codec| async move {
         let place = client.lookup(&subject(codec), codec.text).await?;
         Ok((codec, place))
+    };
+    let work = codecs.iter().map(|codec| one(codec)).collect::<Vec<_>>();
+    futures::stream::iter(work).buffered(AT_ONCE).try_collect().await
+}
+
+/// What the registry has under the subject of one of our schemas.
+pub struct Versions {
+    pub codec: &'static Codec,
+    /// The texts by their numbers, oldest first; none where there is no such subject.
+    pub texts: Vec<(u32, String)>,
+}
+
+/// Every version that the registry has of each schema, in the order of `codecs`.
+///
+/// # Errors
+/// When the registry does not answer.
+pub async fn kept(client: &Client, codecs: &[&'static Codec]) -> Result<Vec<Versions>, Error> {
+    let one = |codec: &'static Codec| async move {
+        let subject = subject(codec);
+        let mut texts = Vec::new();
+        for number in client.versions(&subject).await? {
+            // One that was deleted meanwhile is none any more.
+            if let Some(text) = client.text(&subject, number).await? {
+                texts.push((number, text));
+            }
+        }
+        Ok(Versions { codec, texts })
     };
     let work = codecs.iter().map(|codec| one(codec)).collect::<Vec<_>>();
     futures::stream::iter(work).buffered(AT_ONCE).try_collect().await

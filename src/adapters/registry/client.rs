@@ -187,6 +187,18 @@ impl Client {
             .map(Option::unwrap_or_default)
     }
 
+    /// The text of one version of a subject; `None` where there is no such version.
+    pub async fn text(&self, subject: &str, version: u32) -> Result<Option<String>, Error> {
+        let path = ["subjects", subject, "versions", &version.to_string()];
+        let found: Option<Stored> = there(self.call(Method::GET, &path, None, None).await)?;
+        Ok(found.map(|stored| stored.schema))
+    }
+
+    /// The names of all subjects.
+    pub async fn subjects(&self) -> Result<Vec<String>, Error> {
+        self.call(Method::GET, &["subjects"], None, None).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -3,6 +3,7 @@
 use super::client::{self, Client, Config};
 use super::ids::{Ids, Patience};
 use super::subject;
+use crate::domain::schemas::Schemas;
 use crate::domain::wire::Codec;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,7 +26,9 @@ pub enum Error {
         "the value begins with {0:#04x}: neither the Confluent wire format (0x00) nor single-object encoding (0xc3)"
     )]
     Unknown(u8),
-    #[error("the value names schema {0} of a registry, and this program has none: set registry_url")]
+    #[error(
+        "the value names schema {0}, which is none of this program's own, and there is no registry: set registry_url"
+    )]
     NoRegistry(u32),
     #[error("{0} not in the schema registry: run `agentverse schemas apply`")]
     NotRegistered(String),
@@ -165,7 +168,10 @@ impl Framing {
             [CONFLUENT, rest @ ..] => {
                 let (id, payload) = rest.split_first_chunk::<4>().ok_or(Error::Short(value.len()))?;
                 let id = u32::from_be_bytes(*id);
-                self.registry.as_ref().ok_or(Error::NoRegistry(id))?.open(id, payload).await
+                match &self.registry {
+                    Some(registry) => registry.open(id, payload).await,
+                    None => built_in(id, payload),
+                }
             }
             [first, ..] => Err(Error::Unknown(*first)),
             [] => Err(Error::Short(0)),
@@ -182,6 +188,13 @@ impl Registry {
         let unfit = |cause| Error::Value { id, name: writer.codec.name.to_owned(), cause };
         Ok(framed(writer.codec, writer.read(payload).map_err(unfit)?))
     }
+}
+
+/// A value of a producer that asked the registry of a node (`/schema-registry`), whose ids need no asking.
+fn built_in(id: u32, payload: &[u8]) -> Result<Framed<'_>, Error> {
+    let version = Schemas::of_program().by_id(id).ok_or(Error::NoRegistry(id))?;
+    let name = version.schema.name().map(|name| name.name().to_owned());
+    Ok(Framed { name, fingerprint: version.fingerprint, payload: Cow::Borrowed(payload) })
 }
 
 fn framed<'a>(codec: &Codec, payload: Cow<'a, [u8]>) -> Framed<'a> {

@@ -15,7 +15,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub use apply::{Outcome, Registered, apply, lookup};
+pub use apply::{Outcome, Registered, Versions, apply, kept, lookup};
 pub use client::{Client, Config, Error as ClientError, Place};
 pub use framing::{Error, Framed, Framing, Head};
 

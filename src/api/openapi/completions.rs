@@ -59,6 +59,14 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
     operation
 }
 
+pub fn answer() -> Operation {
+    let summary = "What a request was answered, as its provider said it; 404 while there is no answer, and where it is not \
+                   kept.";
+    let mut operation = Operation::reading("get-llm-request-answer", "llm_request", summary, "Resource");
+    operation.answers = vec![(200, described("OpenAI-style JSON.", json!({ "type": "object" }), None))];
+    operation
+}
+
 pub fn rate() -> Operation {
     let mut operation = answering(
         "rate-answer",

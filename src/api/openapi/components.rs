@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
-use super::{batches, completions, imports, status};
+use super::{batches, completions, imports, registry, status};
 use crate::api::answer::outcome_name;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -58,6 +58,7 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.extend(imports::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(batches::schemas().map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.extend(registry::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
 }

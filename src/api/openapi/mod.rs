@@ -7,6 +7,7 @@ mod components;
 mod convert;
 mod imports;
 mod operations;
+mod registry;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ fn build() -> Value {
     let mut paths = Map::new();
     for route in table() {
         let item = paths.entry(route.path.replace("{*", "{")).or_insert_with(|| match route.path.contains('{') {
-            true => json!({ "parameters": [path_parameter(&route)] }),
+            true => json!({ "parameters": path_parameters(&route) }),
             false => json!({}),
         });
         item[route.method.name()] = operations::operation(&route);
@@ -42,11 +43,20 @@ fn build() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
             "description": "Every change is a command: sent as a CloudEvent to /v1/commands, or made for you by one of \
                 the other POST and PATCH routes. Every request names its tenant in the header AgentVerse-Tenant (or, \
-                for a command, in the event's tenantid). The nil UUID is the shared catalogue, which every tenant reads.",
+                for a command, in the event's tenantid). The nil UUID is the shared catalogue, which every tenant reads. \
+                Below /schema-registry is a schema registry with Confluent's REST calls, which needs no tenant.",
         },
         "paths": paths,
         "components": components::components(),
     })
+}
+
+fn path_parameters(route: &Route) -> Vec<Value> {
+    if !matches!(route.endpoint, Endpoint::Registry(_)) {
+        return vec![path_parameter(route)];
+    }
+    let names = route.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    names.map(registry::path_parameter).collect()
 }
 
 fn path_parameter(route: &Route) -> Value {

@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, imports, status};
+use super::{batches, completions, imports, registry, status};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
 use crate::api::entry::KIND_CHOICES;
@@ -28,7 +28,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    fn reading(id: impl Into<String>, tag: &'static str, summary: impl Into<String>, schema: &str) -> Self {
+    pub fn reading(id: impl Into<String>, tag: &'static str, summary: impl Into<String>, schema: &str) -> Self {
         Self {
             id: id.into(),
             tag,
@@ -92,6 +92,7 @@ pub fn operation(route: &Route) -> Value {
             let summary = "What a coupling's decision weighed, and how its score came about.";
             Operation::reading("explain-coupling", "coupling", summary, "Explanation")
         }
+        Endpoint::Answer => completions::answer(),
         Endpoint::Heartbeat => {
             let mut operation =
                 Operation::reading("agent-heartbeat", "agent", "Renews the lease of an agent's health.", "Heartbeat");
@@ -125,6 +126,7 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::ListBatches => batches::list_batches(),
         Endpoint::GetBatch => batches::get_batch(),
         Endpoint::CancelBatch => batches::cancel_batch(),
+        Endpoint::Registry(call) => registry::operation(call),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
         Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
         Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
@@ -141,7 +143,8 @@ fn commands() -> Operation {
     let body = json!({
         "required": true,
         "description": "Structured CloudEvents, one or up to 1,000; or, with ce- headers, the data alone (binary mode): \
-            a JSON object, or Avro in single-object encoding.",
+            a JSON object; or Avro in single-object encoding, or in the Confluent wire format with an id of \
+            /schema-registry.",
         "content": {
             "application/cloudevents+json": { "schema": reference("CommandEvent"), "example": event },
             "application/cloudevents-batch+json": { "schema": reference("CommandBatch"), "example": [event] },

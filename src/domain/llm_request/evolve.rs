@@ -36,20 +36,7 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
             count(state, event.usage.as_ref(), event.estimated, cost);
         }
         Event::AttemptLost(event) => lose(state, event.attempt),
-        Event::RequestCompleted(event) => {
-            end(state, Status::Completed);
-            conclude(state, event.attempt, AttemptEnd::Completed, "");
-            let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid: true };
-            count(state, Some(&event.usage), event.estimated, cost);
-            state.answer = Some(AnswerFacts {
-                is_stored: !event.answer.is_absent() || event.answer_parts > 0,
-                sha256: event.answer_sha256.clone(),
-                bytes: event.answer_bytes,
-                finish_reason: event.finish_reason.clone(),
-                latency_ms: event.latency_ms,
-                first_byte_ms: event.first_byte_ms,
-            });
-        }
+        Event::RequestCompleted(event) => complete(state, event),
         Event::RequestFailed(event) => {
             end(state, Status::Failed);
             event.open_attempt.into_iter().for_each(|attempt| lose(state, attempt));
@@ -84,6 +71,21 @@ pub fn is_terminal(state: &State) -> bool {
     let is_open = |attempt: &Attempt| matches!(attempt.end, AttemptEnd::Open | AttemptEnd::Lost);
     let is_over = matches!(state.status, Status::Failed | Status::Expired | Status::Cancelled);
     is_over && !state.attempts.iter().any(is_open)
+}
+
+fn complete(state: &mut State, event: &RequestCompleted) {
+    end(state, Status::Completed);
+    conclude(state, event.attempt, AttemptEnd::Completed, "");
+    let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid: true };
+    count(state, Some(&event.usage), event.estimated, cost);
+    state.answer = Some(AnswerFacts {
+        is_stored: !event.answer.is_absent() || event.answer_parts > 0,
+        sha256: event.answer_sha256.clone(),
+        bytes: event.answer_bytes,
+        finish_reason: event.finish_reason.clone(),
+        latency_ms: event.latency_ms,
+        first_byte_ms: event.first_byte_ms,
+    });
 }
 
 fn end(state: &mut State, status: Status) {

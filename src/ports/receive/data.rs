@@ -1,12 +1,13 @@
 //! The data of a command: JSON or Avro bytes into the command's struct.
 
 use super::{Code, Problem};
+use crate::domain::schemas::{self, Schemas};
 use crate::domain::wire::WireError;
 use crate::domain::{Aggregate, AnyCommand};
 
 /// First bytes of Avro's single-object encoding; the schema's 64-bit fingerprint follows, little-endian.
 const SINGLE_OBJECT: [u8; 2] = [0xc3, 0x01];
-/// First byte of the Confluent wire format; a 4-byte schema id follows, big-endian.
+/// First byte of the Confluent wire format; a 4-byte schema id of the built-in registry follows, big-endian.
 const CONFLUENT: u8 = 0;
 
 /// The bytes of a command.
@@ -14,7 +15,8 @@ const CONFLUENT: u8 = 0;
 pub enum Data<'a> {
     /// A JSON object.
     Json(&'a str),
-    /// Avro's single-object encoding: `C3 01`, 8 bytes of fingerprint, the record.
+    /// Avro's single-object encoding: `C3 01`, 8 bytes of fingerprint, the record. Or the Confluent wire format: `00`,
+    /// 4 bytes of an id of the built-in registry, the record.
     Avro(&'a [u8]),
     /// An Avro record whose frame is taken off already, and the fingerprint of the schema that wrote it.
     Unframed { fingerprint: u64, record: &'a [u8] },
@@ -98,19 +100,35 @@ fn avro(aggregate: Aggregate, name: &'static str, bytes: &[u8]) -> Result<AnyCom
         let fingerprint = u64::from_le_bytes(*fingerprint);
         return AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem);
     }
-    if let Some((&[CONFLUENT, a, b, c, d], _)) = bytes.split_first_chunk::<5>() {
-        let id = u32::from_be_bytes([a, b, c, d]);
-        let message = format!(
-            "schema id {id} is unknown, for there is no schema registry; send Avro's single-object encoding \
-             (C3 01, the schema's 64-bit fingerprint, the record), or JSON"
-        );
-        return Err(Problem::new(Code::UnknownSchema, message));
+    if let Some((&[CONFLUENT, a, b, c, d], record)) = bytes.split_first_chunk::<5>() {
+        let fingerprint = of_built_in(aggregate, name, u32::from_be_bytes([a, b, c, d]))?;
+        return AnyCommand::decode(aggregate, name, fingerprint, record).map_err(problem);
     }
     Err(Problem::new(
         Code::InvalidData,
-        "the Avro data does not start as single-object encoding does: C3 01, then the schema's 64-bit fingerprint, \
-         little-endian, then the record",
+        "the Avro data starts neither as single-object encoding does (C3 01, then the schema's 64-bit fingerprint, \
+         little-endian, then the record) nor as the Confluent wire format (00, then the schema's 4-byte id, big-endian)",
     ))
+}
+
+/// The fingerprint of the schema that an id of the built-in registry stands for, which must be the command's.
+fn of_built_in(aggregate: Aggregate, name: &str, id: u32) -> Result<u64, Problem> {
+    let Some(version) = Schemas::of_program().by_id(id) else {
+        let message = format!(
+            "schema id {id} is none of this program's, which GET /schema-registry/schemas lists; serialize with that \
+             registry, or send Avro's single-object encoding (C3 01, the schema's 64-bit fingerprint, the record), or JSON"
+        );
+        return Err(Problem::new(Code::UnknownSchema, message));
+    };
+    let own = aggregate.codec(name);
+    let is_own = own.is_some_and(|codec| {
+        codec.fingerprint == version.fingerprint || schemas::name_of(codec.schema).as_ref() == Some(&version.subject)
+    });
+    if is_own {
+        return Ok(version.fingerprint);
+    }
+    let message = format!("the data was written by schema {id}, {}, and the command is {name}", version.subject);
+    Err(Problem::new(Code::InvalidData, message))
 }
 
 fn problem(error: WireError) -> Problem {

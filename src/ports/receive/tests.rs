@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::AnyCommand;
+use crate::domain::schemas::id_of;
 use proptest::prelude::*;
 use std::borrow::Cow;
 
@@ -225,6 +226,23 @@ fn binary_data_is_json_or_avro_with_the_schemas_fingerprint() {
     assert_eq!(binary("application/avro", &avro[..9]), Err(Code::InvalidData));
     assert_eq!(binary("text/plain", b"{}"), Err(Code::UnsupportedMediaType));
     assert_eq!(binary("application/json", b"\xff{}"), Err(Code::NotUtf8));
+}
+
+#[test]
+fn binary_data_may_be_framed_with_an_id_of_the_built_in_registry() {
+    let idle = AnyCommand::from_json(Aggregate::Agent, "IdleAgent", b"{}").unwrap();
+    let framed = |command: &str| {
+        let id = id_of(Aggregate::Agent.codec(command).unwrap().fingerprint);
+        [&[0][..], &id.to_be_bytes()].concat()
+    };
+    let mut avro = framed("IdleAgent");
+    idle.encode(&mut avro).unwrap();
+    assert_eq!(binary("application/avro", &avro), Ok(idle));
+    assert_eq!(binary("application/avro", &[avro.as_slice(), &[0]].concat()), Err(Code::InvalidData));
+    assert_eq!(binary("application/avro", &avro[..4]), Err(Code::InvalidData));
+    // The schema of another command, whose bytes may well fit.
+    assert_eq!(binary("application/avro", &framed("ActivateAgent")), Err(Code::InvalidData));
+    assert_eq!(binary("application/avro", &framed("AgentIdled")), Err(Code::InvalidData));
 }
 
 #[test]

@@ -38,6 +38,8 @@ fn walk(client: &Client, fake: &Fake) {
     let request = first.header("agentverse-request-id");
     let found = client.read(&format!("/v1/llm-requests/{request}"));
     assert_eq!((&found["has_answer"], &found["answer_bytes"]), (&json!(true), &json!(first.text().len())), "{found}");
+    let told = client.get(&format!("/v1/llm-requests/{request}/answer"));
+    assert!(told.status == 200 && told.text() == first.text(), "{}", told.status);
     let parts = events(client, request).iter().filter(|name| *name == "AnswerPartAdded").count();
     assert!(parts > 1, "{parts}");
 

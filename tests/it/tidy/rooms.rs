@@ -23,7 +23,7 @@ const TOP_LEVEL: &[&str] = &[
 const ROOMS: &[&str] = &["mod", "decide", "evolve", "view", "tests"];
 
 /// Folders of the domain that are no aggregates.
-const PLAIN: &[&str] = &["limit", "usage"];
+const PLAIN: &[&str] = &["limit", "schemas", "usage"];
 
 /// The topics that belong to no aggregate.
 const SHARED_TOPICS: &[&str] =

@@ -108,6 +108,12 @@ async fn both_encodings_are_read_whichever_is_written() {
     }
     let error = without.open(&framed(9, b"")).await.unwrap_err();
     assert!(error == Error::NoRegistry(9) && error.to_string().contains("set registry_url"), "{error}");
+    // Without a registry the ids are those of the one that every node serves.
+    let id = crate::domain::schemas::id_of(codec.fingerprint);
+    let value = framed(id, b"payload");
+    let opened = without.open(&value).await.unwrap();
+    let read = (opened.name.as_deref(), opened.fingerprint, &*opened.payload);
+    assert_eq!(read, (Some("RegisterAgent"), codec.fingerprint, &b"payload"[..]));
 }
 
 #[tokio::test]
