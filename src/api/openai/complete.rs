@@ -44,6 +44,7 @@ async fn carry_out(
     let is_stream = asked.stream;
     let Some(key) = idempotency_key else {
         asked.request_id = drawn(services, completions, tenant);
+        asked.awaited = true;
         let stream = request_stream(&asked);
         let submit = submit(services, completions, asked.clone(), body).await?;
         return match completions.engine.submit(submit.clone()).await {

@@ -77,6 +77,7 @@ impl Form {
             return Err(Fault::invalid("Idempotency-Key", message));
         }
         let asked = Asked {
+            awaited: false,
             tenant,
             request_id: Uuid::nil(),
             operation,

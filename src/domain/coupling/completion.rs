@@ -106,6 +106,7 @@ pub fn submission(state: &State, command: &RequestCompletion, context: &Context<
         prompt_tokens_estimated: facts.prompt_tokens_estimated,
         output_tokens_max: facts.output_tokens_max,
         stream: command.stream,
+        awaited: false,
         project: sight.project().map(|(name, _)| name.to_owned()),
     })
 }

@@ -84,7 +84,6 @@ pub fn end(state: &State, command: &EndAttempt) -> Result<Decision<Event>, Rejec
 
 /// Whoever says this is the only worker there is; the decision cannot look at that.
 pub fn lose(state: &State, command: &LoseAttempt) -> Result<Decision<Event>, Rejection> {
-    check_running(state)?;
     let AttemptEnd::Open = attempt(state, command.attempt)?.end else { return Ok(Decision::unchanged()) };
     Ok(Decision::event(Event::AttemptLost(AttemptLost { attempt: command.attempt })))
 }

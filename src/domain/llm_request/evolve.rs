@@ -57,6 +57,9 @@ pub fn evolve(state: &mut State, event: &Event, meta: &EventMeta) {
             state.parts.bytes += event.bytes;
         }
         Event::ExtraCallRecorded(event) => {
+            if state.attempt(event.attempt).is_some_and(|attempt| attempt.end == AttemptEnd::Lost) {
+                find(state, event.attempt);
+            }
             conclude(state, event.attempt, AttemptEnd::Extra, event.error.as_deref().unwrap_or_default());
             state.extra_calls += 1;
             let cost = Cost { of: event.attempt, pico_usd: event.cost_pico_usd, may_be_paid: true };
@@ -104,9 +107,18 @@ fn conclude(state: &mut State, number: i64, end: AttemptEnd, error: &str) {
     }
 }
 
+/// Its call may have been made: until it is heard of it is one of unknown cost.
 fn lose(state: &mut State, number: i64) {
     conclude(state, number, AttemptEnd::Lost, "lost");
     state.lost_attempts += 1;
+    count(state, None, false, Cost { of: number, pico_usd: None, may_be_paid: true });
+}
+
+/// A lost attempt is heard of: what it cost is counted anew.
+fn find(state: &mut State, number: i64) {
+    let estimate = state.attempt(number).map_or(0, |attempt| attempt.cost_estimated_pico_usd);
+    state.totals.calls_of_unknown_cost -= 1;
+    state.totals.unknown_cost_pico_usd -= estimate;
 }
 
 /// What is known of the cost of an attempt's call.

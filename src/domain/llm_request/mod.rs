@@ -132,7 +132,7 @@ pub struct Attempt {
 pub struct Totals {
     pub usage: Usage,
     pub cost_pico_usd: i64,
-    /// Calls that were or may have been paid and of which the cost is not known, lost attempts aside.
+    /// Calls that were or may have been paid and of which the cost is not known, those of lost attempts with them.
     pub calls_of_unknown_cost: i64,
     /// What those were estimated to cost.
     pub unknown_cost_pico_usd: i64,

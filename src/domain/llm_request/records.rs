@@ -92,6 +92,8 @@ pub struct Submission {
     /// What the payload allows the answer to have; absent where it sets no limit.
     pub output_tokens_max: Option<i64>,
     pub stream: bool,
+    /// Whether nobody can ask for its answer but the caller that waits for it.
+    pub awaited: bool,
     /// Whose usage it counts as, beside its agent's and its tenant's; absent where the agent has no project.
     pub project: Option<String>,
 }
@@ -120,6 +122,8 @@ pub struct SubmitRequest {
     pub prompt_tokens_estimated: Option<i64>,
     pub output_tokens_max: Option<i64>,
     pub stream: bool,
+    /// Whether nobody can ask for its answer but the caller that waits for it.
+    pub awaited: bool,
     pub project: Option<String>,
 }
 
@@ -140,6 +144,7 @@ impl From<Submission> for SubmitRequest {
             prompt_tokens_estimated: Some(it.prompt_tokens_estimated),
             output_tokens_max: it.output_tokens_max,
             stream: it.stream,
+            awaited: it.awaited,
             project: it.project,
         }
     }

@@ -95,6 +95,7 @@ fn submission(command: &SubmitRequest, now: Micros, storage: PromptStorage) -> R
         prompt_tokens_estimated: command.prompt_tokens_estimated.unwrap_or(facts.prompt_tokens_estimated),
         output_tokens_max: command.output_tokens_max.or(facts.output_tokens_max),
         stream: command.stream,
+        awaited: command.awaited,
         project: command.project.clone(),
     })
 }

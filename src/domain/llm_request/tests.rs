@@ -64,6 +64,7 @@ fn submission() -> Submission {
         prompt_tokens_estimated: (PAYLOAD.len() as i64 + 3) / 4,
         output_tokens_max: Some(64),
         stream: false,
+        awaited: false,
         project: None,
     }
 }
@@ -296,6 +297,7 @@ fn commands() -> Vec<Command> {
         prompt_tokens_estimated: Some(17),
         output_tokens_max: Some(64),
         stream: true,
+        awaited: true,
         project: Some("archive".into()),
         models: vec![large()],
         ..submit()
@@ -330,6 +332,7 @@ fn events() -> Vec<Event> {
         priority: Priority::Batch,
         storage: PromptStorage::None,
         stream: true,
+        awaited: true,
         project: Some("archive".into()),
         ..submission()
     };

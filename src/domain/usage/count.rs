@@ -43,7 +43,7 @@ fn is_providers_fault(error: &str) -> bool {
 
 /// Whether an event of this name counts for anything: spares the others their payload.
 pub fn is_counted(name: &str) -> bool {
-    !matches!(name, "RequestSubmitted" | "AttemptStarted" | "AnswerPartAdded" | "AttemptLost")
+    !matches!(name, "RequestSubmitted" | "AnswerPartAdded")
 }
 
 /// What an event counts for. `state` is the request's at the event or at any later one. A request that ended without an
@@ -51,10 +51,13 @@ pub fn is_counted(name: &str) -> bool {
 pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted> {
     let attempted = |number: i64| state.attempt(number).map(|attempt| &attempt.model);
     let estimated = |number: i64| state.attempt(number).map_or(0, |attempt| attempt.cost_estimated_pico_usd);
+    // Of unknown cost, also where it is heard of later: what it did cost is counted beside.
+    let lost = |attempt: Option<i64>| Totals::of_call(None, None, attempt.map(estimated));
     let (totals, model) = match event {
-        Event::RequestSubmitted(_) | Event::AttemptStarted(_) | Event::AnswerPartAdded(_) | Event::AttemptLost(_) => {
-            return None;
-        }
+        Event::RequestSubmitted(_) | Event::AnswerPartAdded(_) => return None,
+        Event::AttemptStarted(it) if it.previous_lost => (lost(Some(it.attempt - 1)), attempted(it.attempt - 1)),
+        Event::AttemptStarted(_) => return None,
+        Event::AttemptLost(it) => (lost(Some(it.attempt)), attempted(it.attempt)),
         Event::AttemptFailed(it) => {
             let estimate = (it.sent || it.usage.is_some()).then(|| estimated(it.attempt));
             let call = Totals::of_call(it.usage.as_ref(), it.cost_pico_usd, estimate);
@@ -74,8 +77,8 @@ pub fn count(stream: &StreamId, event: &Event, state: &State) -> Option<Counted>
             let ratings = Ratings::of(stream.tenant, it.after_millionths);
             (Totals { ratings, ..Totals::default() }, Some(&it.model))
         }
-        Event::RequestFailed(_) => (Totals { requests_failed: 1, ..Totals::default() }, state.model()),
-        Event::RequestExpired(_) => (Totals { requests_expired: 1, ..Totals::default() }, state.model()),
+        Event::RequestFailed(it) => (Totals { requests_failed: 1, ..lost(it.open_attempt) }, state.model()),
+        Event::RequestExpired(it) => (Totals { requests_expired: 1, ..lost(it.open_attempt) }, state.model()),
         Event::RequestCancelled(_) => (Totals { requests_cancelled: 1, ..Totals::default() }, state.model()),
     };
     Some(Counted { totals, keys: keys(stream, state, model) })

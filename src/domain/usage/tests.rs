@@ -183,7 +183,7 @@ fn an_end_without_an_attempt_counts_for_the_first_choice() {
 fn what_is_not_counted_is_told_by_its_name() {
     use crate::domain::wire::Wire;
     let counted: Vec<_> = Event::NAMES.iter().filter(|name| is_counted(name)).collect();
-    assert_eq!(counted.len(), Event::NAMES.len() - 4, "{counted:?}");
+    assert_eq!(counted.len(), Event::NAMES.len() - 2, "{counted:?}");
     assert!(is_counted(completed(None).name()) && is_counted(failed(true, None).name()));
 }
 

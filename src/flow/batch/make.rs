@@ -66,6 +66,7 @@ impl Maker<'_> {
             priority: Priority::Batch,
             deadline_ms: None,
             stream: false,
+            awaited: false,
         })
     }
 }

@@ -104,7 +104,12 @@ impl Shared {
         let Some((there, budget)) = state.as_ref().and_then(|there| Some((there, there.limit.budget?))) else {
             return Ok(());
         };
-        let Some(spent) = self.spending.of(tenant, budget.period).await? else { return Ok(()) };
+        let Some(mut spent) = self.spending.of(tenant, budget.period).await? else { return Ok(()) };
+        // What workers held that disappeared is gone for the account, and usage knows no more of it than of lost calls.
+        if let Some(purse) = &there.budget {
+            let gone = spent.micro_usd.saturating_add(purse.unaccounted).min(purse.spent);
+            spent.micro_usd = spent.micro_usd.max(gone);
+        }
         let period_ends = budget.period.end_of(there.at);
         let level = match refused {
             Some(wanted) if spent.micro_usd.saturating_add(wanted) > budget.micro_usd => BudgetLevel::Exhausted,

@@ -27,6 +27,7 @@ mod reply;
 mod say;
 #[cfg(test)]
 mod tests;
+mod used;
 mod view;
 mod work;
 

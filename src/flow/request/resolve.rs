@@ -48,6 +48,8 @@ pub struct Asked {
     /// From now; absent: [`Priority::deadline_ms_default`].
     pub deadline_ms: Option<i64>,
     pub stream: bool,
+    /// Whether nobody can ask for its answer but the caller that waits for it.
+    pub awaited: bool,
 }
 
 /// What of a payload is not only its provider's.
@@ -185,7 +187,7 @@ impl Resolver {
         let world = sight.world(&lookups).await?;
         let context = Context { now: self.clock.now(), envelope: &envelope, version, world: &world };
         let Command::RequestCompletion(command) = &command else { return Err(Rejection::not_found("coupling").into()) };
-        Ok(coupling::submission(state, command, &context)?)
+        Ok(Submission { awaited: asked.awaited, ..coupling::submission(state, command, &context)? })
     }
 
     /// The agent's active coupling with the highest score; of several, the one with the lowest id.
@@ -233,6 +235,7 @@ impl Resolver {
             prompt_tokens_estimated: facts.prompt_tokens_estimated,
             output_tokens_max: facts.output_tokens_max,
             stream: asked.stream,
+            awaited: asked.awaited,
         })
     }
 

@@ -66,7 +66,12 @@ fn who_asks_again_after_the_process_was_killed_need_not_wait_for_its_lease() {
     let ask = |client: &Client| client.request("POST", "/v1/chat/completions", &headers, body.as_bytes());
     std::thread::scope(|scope| {
         scope.spawn(|| assert!(ask(&client).is_none(), "its connection is cut"));
-        eventually("its call is under way", || (stats(&fake)["in_flight"] == 1).then_some(()));
+        // Without a key nobody can ask again: it is not paid again.
+        let alone = chat("fake/m", "nobody waits").to_string();
+        let json = [("content-type", "application/json")];
+        let nobody = client.clone();
+        scope.spawn(move || assert!(nobody.request("POST", "/v1/chat/completions", &json, alone.as_bytes()).is_none()));
+        eventually("both calls are under way", || (stats(&fake)["in_flight"] == 2).then_some(()));
         server.kill();
     });
     let server = node(&folder, &[]);
@@ -79,7 +84,22 @@ fn who_asks_again_after_the_process_was_killed_need_not_wait_for_its_lease() {
     assert_eq!((&attempts[0]["end"], &attempts[1]["end"]), (&json!("lost"), &json!("completed")), "{found}");
     assert_eq!((&found["lost_attempts"], attempts.len()), (&json!(1), 2));
     assert!(attempts[1]["started_at"].as_i64() < attempts[0]["lease_until"].as_i64(), "{found}");
-    assert_eq!(stats(&fake)["requests"], 2, "the first call may be paid, too");
+    let given_up = eventually("what nobody waits for is over", || {
+        let listed = client.read("/v1/llm-requests?status=cancelled");
+        listed["items"].as_array()?.first().filter(|found| found["lost_attempts"] == 1).cloned()
+    });
+    assert_eq!(
+        (&given_up["calls_of_unknown_cost"], &given_up["status"]),
+        (&json!(1), &json!("cancelled")),
+        "{given_up}"
+    );
+    assert_eq!(stats(&fake)["requests"], 3, "the first calls may be paid, too");
+    let unknown = eventually("usage tells of both", || {
+        let usage = client.read("/v1/usage?by=tenant&window=1d");
+        let item = usage["items"].as_array()?.first()?.clone();
+        (item["calls_of_unknown_cost"] == 2).then_some(item)
+    });
+    assert_ne!(unknown["unknown_cost_usd_estimated"], "0.000000000000", "{unknown}");
     server.stop();
     assert_eq!(folder.check()["problem_count"], 0);
 }

@@ -61,6 +61,7 @@ fn an_active_coupling_asks_its_model_and_then_its_fallbacks() {
         prompt_tokens_estimated: 16,
         output_tokens_max: Some(64),
         stream: false,
+        awaited: false,
         project: None,
     };
     let requested = CompletionRequested { request_id: REQUEST, request: expected };

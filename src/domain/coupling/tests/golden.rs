@@ -149,6 +149,7 @@ fn submission() -> Submission {
         prompt_tokens_estimated: 4,
         output_tokens_max: Some(64),
         stream: true,
+        awaited: true,
         project: Some("archive".into()),
     }
 }

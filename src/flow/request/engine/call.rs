@@ -4,9 +4,10 @@ use super::Shared;
 use super::assemble::Assembly;
 use super::attempt::Started;
 use super::reply::{Begun, Piece};
+use super::used::{is_batch, usage_of};
 use super::work::{Caller, Request, Why, Work};
 use crate::domain::limit::{Amounts, LimitKey, PAUSE_MAX};
-use crate::domain::llm_request::{ANSWER_BYTES_MAX, ModelChoice, Operation, Price, TOKENS_MAX, Usage};
+use crate::domain::llm_request::{ANSWER_BYTES_MAX, ModelChoice, Operation, Price, Usage};
 use crate::domain::{Micros, limit};
 use crate::flow::request::breaker::Verdict;
 use crate::flow::request::catalog::{Estimate, Model, micro_usd};
@@ -87,11 +88,6 @@ fn verdict(kind: Kind) -> Verdict {
         Kind::RateLimited | Kind::Quota | Kind::Auth | Kind::NotFound | Kind::TooLarge => Verdict::Alive,
         Kind::BadRequest | Kind::ContextLength | Kind::ContentFilter => Verdict::Alive,
     }
-}
-
-/// Whether the provider turned the request away, which costs nothing.
-fn is_turned_away(error: &Error) -> bool {
-    error.kind.is_refusal() && error.progress < Progress::Receiving
 }
 
 impl Shared {
@@ -297,64 +293,6 @@ fn pause(error: &Error) -> Option<Duration> {
     Some(rates.retry_after.or(reset).unwrap_or(PAUSE))
 }
 
-/// What a call used: as reported; by what came of it where that was cut off; nothing where it was turned away.
-fn usage_of(came: &Came, seen: &Seen, request: &Request) -> Option<(Usage, bool)> {
-    let estimated = || {
-        let input_tokens = request.prompt_tokens;
-        let usage = Usage { input_tokens, output_tokens: seen.assembly.tokens_estimated(), ..Usage::default() };
-        (usage.clamped(), true)
-    };
-    match came {
-        Came::Answered { end: End { usage: Some(usage), .. }, .. } => Some((usage_in(usage), false)),
-        Came::Answered { body: Some(body), .. } => {
-            let output_tokens = match request.operation {
-                Operation::ChatCompletion => i64::try_from(body.len()).unwrap_or(TOKENS_MAX) / 4,
-                Operation::Embeddings => 0,
-            };
-            let usage = Usage { input_tokens: request.prompt_tokens, output_tokens, ..Usage::default() };
-            Some((usage.clamped(), true))
-        }
-        Came::Answered { body: None, .. } => Some(estimated()),
-        Came::Failed(error) => match &error.usage {
-            Some(usage) => Some(usage_until(usage_in(usage), seen.assembly.tokens_estimated())),
-            None if is_turned_away(error) => Some((Usage::default(), false)),
-            None => (!seen.assembly.is_empty()).then(estimated),
-        },
-        Came::Left { .. } => (!seen.assembly.is_empty()).then(estimated),
-        Came::NotSent(_) => None,
-    }
-}
-
-/// What a provider had reported when its answer was cut off: a count from the beginning of a stream is below what came.
-fn usage_until(reported: Usage, output_tokens: i64) -> (Usage, bool) {
-    match output_tokens > reported.output_tokens {
-        true => (Usage { output_tokens, ..reported }.clamped(), true),
-        false => (reported, false),
-    }
-}
-
-/// Whether the provider said that it charges the call as a batch.
-fn is_batch(came: &Came) -> bool {
-    let usage = match came {
-        Came::Answered { end, .. } => &end.usage,
-        Came::Failed(error) => &error.usage,
-        Came::Left { .. } | Came::NotSent(_) => return false,
-    };
-    usage.is_some_and(|usage| usage.is_batch)
-}
-
-fn usage_in(usage: &llm::Usage) -> Usage {
-    let whole = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
-    Usage {
-        input_tokens: whole(usage.input_tokens),
-        output_tokens: whole(usage.output_tokens),
-        cached_input_tokens: whole(usage.cached_input_tokens),
-        cache_write_tokens: whole(usage.cache_write_tokens),
-        reasoning_tokens: whole(usage.reasoning_tokens),
-    }
-    .clamped()
-}
-
 /// Tells the limits what a call came to. What nobody knows counts as it was estimated.
 fn settle(permit: Permit, came: &Came, usage: Option<Usage>, price: &Price) {
     if matches!(came, Came::Failed(error) if error.progress == Progress::NotSent) {
@@ -382,18 +320,4 @@ fn out_of_time(model: &Model) -> Box<Error> {
     let complaint = llm::Complaint { message, kind: "timeout".into(), param: None, code: None };
     let (provider, head) = (model.target.provider.to_string(), Head::default());
     Box::new(Error { provider, kind, progress: Progress::Sent, head, complaint, cause: None, usage: None })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_reported_before_a_cut_counts_unless_more_had_come_by_then() {
-        let reported = Usage { input_tokens: 90, output_tokens: 1, cache_write_tokens: 40, ..Usage::default() };
-        let more = Usage { output_tokens: 25, ..reported };
-        assert_eq!(usage_until(reported, 25), (more, true), "estimated, with what is known of the prompt");
-        assert_eq!(usage_until(reported, 1), (reported, false));
-        assert_eq!(usage_until(more, 7), (more, false), "a count is better than an estimate below it");
-    }
 }

@@ -38,8 +38,14 @@ struct Due {
     work: Box<Work>,
     /// When, where that is not at once.
     delayed: Option<Instant>,
-    /// The attempt that a process left open which is gone.
-    gone: Option<i64>,
+    gone: Option<Gone>,
+}
+
+/// What a process left open that is gone.
+struct Gone {
+    attempt: i64,
+    /// Its caller is gone, too, and nobody else can ask for the answer.
+    is_unwanted: bool,
 }
 
 impl Shared {
@@ -127,9 +133,9 @@ impl Shared {
             match self.work(log, generation, stream, head, groups[&stream.tenant]) {
                 Ok(Some(Due { work, delayed, gone })) => {
                     let _ = self.admit(work, delayed);
-                    // It is told back, and the request's turn comes at once.
-                    if let Some(attempt) = gone {
-                        self.tasks.spawn(self.clone().lose(log, stream, attempt));
+                    // It is told back, and the request's turn comes at once, or it is over.
+                    if let Some(gone) = gone {
+                        self.tasks.spawn(self.clone().lose(log, stream, gone));
                     }
                 }
                 Ok(None) => {}
@@ -172,15 +178,19 @@ impl Shared {
         let work = Box::new(Work::new(log, generation, item, request.deadline_at, group, source));
         let delayed = lease_over(&state).map(|at| instant(at, wall, now)).filter(|at| *at > now);
         let gone = state.open().filter(|open| self.config.is_alone && open.worker != self.config.worker);
-        let gone = gone.map(|open| open.attempt);
+        let gone = gone.map(|open| Gone { attempt: open.attempt, is_unwanted: state.request.awaited });
         Ok(Some(Due { work, delayed, gone }))
     }
 
-    /// Says of an attempt that it is lost, so that its lease need not be waited out.
-    async fn lose(self: Arc<Self>, log: LogId, stream: StreamId, attempt: i64) {
-        match say::lose(stream, attempt) {
-            Ok(command) => drop(self.record(log, command).await),
-            Err(error) => drop(lost(&error)),
+    /// Says of an attempt that it is lost, so that its lease need not be waited out. What nobody wants is not paid again.
+    async fn lose(self: Arc<Self>, log: LogId, stream: StreamId, gone: Gone) {
+        let unwanted = gone.is_unwanted.then(|| say::abandon(stream));
+        // In this order: once the attempt is lost the request's turn may come.
+        for command in unwanted.into_iter().chain([say::lose(stream, gone.attempt)]) {
+            match command {
+                Ok(command) => drop(self.record(log, command).await),
+                Err(error) => drop(lost(&error)),
+            }
         }
     }
 

@@ -74,3 +74,9 @@ pub fn cancel(stream: StreamId, why: Why) -> Result<Arc<Accepted>, WireError> {
     };
     say(stream, "cancel", Command::CancelRequest(CancelRequest { reason: reason.into() }))
 }
+
+/// Of a request that only its caller could hear the answer of, who waited at a process that is gone.
+pub fn abandon(stream: StreamId) -> Result<Arc<Accepted>, WireError> {
+    let reason = "the process that its caller waited at is gone, and nobody else can ask for the answer";
+    say(stream, "cancel", Command::CancelRequest(CancelRequest { reason: reason.into() }))
+}

@@ -105,6 +105,7 @@ fn asked(model: &str) -> Asked {
         priority: Priority::Interactive,
         deadline_ms: None,
         stream: false,
+        awaited: false,
     }
 }
 

@@ -212,9 +212,26 @@ async fn a_worker_that_is_alone_waits_for_no_lease_but_its_own() {
     let ends: Vec<_> = state.attempts.iter().map(|attempt| attempt.end).collect();
     assert_eq!(ends, [AttemptEnd::Lost, AttemptEnd::Completed]);
     assert_eq!((state.lost_attempts, world.llm.calls.lock().len()), (1, 1));
+    assert_eq!(state.totals.calls_of_unknown_cost, 1, "it may have been paid");
     // Of its own it is to be heard yet.
     let state = world.until_ended(2).await;
     assert!(state.attempts[1].started_at >= lease_until + LEASE_MARGIN_MS * 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_a_caller_could_hear_of_is_not_paid_again_once_its_process_is_gone() {
+    let world = World::new(|config| config.is_alone = true).await;
+    world.release();
+    let command = SubmitRequest { awaited: true, ..request(1, &["a"]) };
+    assert_eq!(world.say(1, Command::SubmitRequest(command)).await, Answered::Applied);
+    let lease_until = world.journal.now() + 600_000_000;
+    let attempt =
+        StartAttempt { attempt: 1, worker: "dead".into(), model: model("a"), lease_until, ..Default::default() };
+    assert_eq!(world.say(1, Command::StartAttempt(attempt)).await, Answered::Applied);
+    world.claim();
+    let state = world.until_ended(1).await;
+    assert_eq!((state.status, world.llm.calls.lock().len()), (Status::Cancelled, 0));
+    world.until("the attempt is lost", |world| world.state(1).lost_attempts == 1).await;
 }
 
 #[tokio::test(start_paused = true)]
