@@ -9,7 +9,7 @@ use super::entry::{entry_type, render};
 use super::problem::{INVALID_CURSOR, Problem, UNAVAILABLE};
 use super::{ApiSettings, Services};
 use crate::domain::AnyState;
-use crate::flow::query::{Entry, HistoryQuery, Order};
+use crate::flow::query::{Entry, HistoryQuery, Order, Standing};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -68,13 +68,14 @@ pub fn after(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     position.map(Some).ok_or_else(|| Problem::new(&INVALID_CURSOR, message))
 }
 
-/// Follows a history from its first page on, which exists.
+/// Follows a history from its first page on, which exists; with `diff`, tells what each event changed.
 ///
 /// # Errors
 /// When too many are followed, or the history cannot be read.
 pub async fn begin(
     services: &Arc<Services>,
     ask: HistoryQuery,
+    diff: bool,
     followers: Option<Followers>,
 ) -> Result<Response, Problem> {
     let full = || {
@@ -87,6 +88,8 @@ pub async fn begin(
     let mut follower = Follower {
         services: services.clone(),
         ask,
+        diff,
+        standing: None,
         seen: None,
         ready: VecDeque::new(),
         stopping: followers.stopping,
@@ -111,6 +114,9 @@ pub async fn begin(
 struct Follower {
     services: Arc<Services>,
     ask: HistoryQuery,
+    diff: bool,
+    /// After the last event that was read: what comes is held against it, and nothing is folded twice.
+    standing: Option<Standing>,
     /// Position of the newest entry that was there at the last look, of whatever kind.
     seen: Option<u64>,
     /// Entries that were read and not sent.
@@ -139,7 +145,10 @@ impl Follower {
             }
             self.seen = last;
         }
-        let page = self.services.query.history(&self.ask).await?;
+        let mut page = self.services.query.history(&self.ask).await?;
+        if self.diff {
+            self.services.query.tell_changes(&mut page.entries, &mut self.standing).await?;
+        }
         let last = page.entries.last().map(|entry| entry.recorded.record.position);
         self.ask.after = last.or(self.ask.after);
         self.ready.extend(page.entries);

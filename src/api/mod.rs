@@ -7,6 +7,7 @@
 
 mod access;
 mod answer;
+mod as_of;
 mod astray;
 mod body;
 mod commands;

@@ -51,6 +51,8 @@ kinds! {
     INVALID_PRECONDITION: "invalid_precondition", BAD_REQUEST, "The If-Match header cannot be read";
     HISTORY_TOO_LONG: "history_too_long", BAD_REQUEST, "The history is too long to read from its beginning";
     NOT_FOUND: "not_found", NOT_FOUND, "There is no such resource";
+    NOT_YET_THERE: "not_yet_there", NOT_FOUND, "The resource was not there yet";
+    NO_SUCH_VERSION: "no_such_version", NOT_FOUND, "The resource has no such version";
     NO_ANSWER: "no_answer", NOT_FOUND, "The request has no answer to show";
     NO_SUCH_ROUTE: "no_such_route", NOT_FOUND, "There is no such route";
     METHOD_NOT_ALLOWED: "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
@@ -167,6 +169,10 @@ impl From<query::Error> for Problem {
         let damaged = match &error {
             Error::TooLong => {
                 let detail = format!("{error}; read it from its end with order=desc");
+                return Self::new(&HISTORY_TOO_LONG, detail);
+            }
+            Error::TooFar { .. } => {
+                let detail = format!("{error}; ask for a later moment, or raise the setting folded_records_max");
                 return Self::new(&HISTORY_TOO_LONG, detail);
             }
             Error::Damaged { .. } => true,

@@ -3,9 +3,9 @@
 use super::access::{Access, Loopback, is_catalogued};
 use super::params::{self, Params};
 use super::problem::{INVALID_QUERY, NO_ANSWER, Problem};
-use super::{Services, answer, cursor};
+use super::{Services, answer, as_of, cursor};
 use crate::domain::{Aggregate, AnyState, Micros, StreamId, TenantId, coupling, llm_request};
-use crate::flow::query::{Filter, ListQuery, Place, Reach, Resource};
+use crate::flow::query::{At, Filter, ListQuery, Place, Reach, Resource};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
@@ -31,8 +31,16 @@ pub async fn list(
     request: Request,
 ) -> Result<Response, Problem> {
     let access = Access::of(request.headers(), loopback)?;
-    let (ask, parts) = list_query(&access, aggregate, request.uri())?;
-    let page = services.query.list(&ask).await?;
+    let mut params = Params::of(request.uri())?;
+    let at = as_of::time_of_list(&mut params, services.query.now())?;
+    let (ask, parts) = list_query(&access, aggregate, params, at)?;
+    let page = match at {
+        Some(at) => {
+            as_of::caught_up(services, aggregate).await?;
+            services.query.list_as_of(&ask, at).await?
+        }
+        None => services.query.list(&ask).await?,
+    };
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let next = page.next.map(|place| {
         let bytes = [place.tenant.0.into_bytes(), place.id.into_bytes()].concat();
@@ -43,8 +51,12 @@ pub async fn list(
 }
 
 /// What a list asks for, and what spells out its query for the cursor.
-fn list_query(access: &Access, aggregate: Aggregate, uri: &Uri) -> Result<(ListQuery, Vec<String>), Problem> {
-    let mut params = Params::of(uri)?;
+fn list_query(
+    access: &Access,
+    aggregate: Aggregate,
+    mut params: Params,
+    at: Option<Micros>,
+) -> Result<(ListQuery, Vec<String>), Problem> {
     let (mut reach, mut ids) = match aggregate {
         Aggregate::Tenant => access.listable_tenants()?,
         _ => (Reach::Tenants(access.readable(aggregate)?), None),
@@ -81,7 +93,8 @@ fn list_query(access: &Access, aggregate: Aggregate, uri: &Uri) -> Result<(ListQ
         .filter(|filter| !filter.values.is_empty())
         .collect();
     params.finish()?;
-    let parts = spelled_out(aggregate, &reach, &filters);
+    let mut parts = spelled_out(aggregate, &reach, &filters);
+    parts.extend(at.map(|at| format!("as_of={at}")));
     let after = after.map(|text| place(&parts, &text)).transpose()?;
     Ok((ListQuery { aggregate, reach, ids, filters, after, limit }, parts))
 }
@@ -114,7 +127,7 @@ pub async fn get(
     aggregate: Aggregate,
     request: Request,
 ) -> Result<Response, Problem> {
-    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let resource = at_any_moment(services, loopback, aggregate, request.headers(), request.uri()).await?;
     let tag = format!("\"{}\"", resource.version);
     let unchanged = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = match unchanged {
@@ -128,7 +141,7 @@ pub async fn get(
 }
 
 pub async fn explain(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
-    let resource = readable(services, loopback, Aggregate::Coupling, request.headers(), request.uri()).await?;
+    let resource = at_any_moment(services, loopback, Aggregate::Coupling, request.headers(), request.uri()).await?;
     let AnyState::Coupling(state) = &resource.state else {
         return Err(Access::not_found(Aggregate::Coupling, resource.stream.id));
     };
@@ -138,7 +151,9 @@ pub async fn explain(services: &Services, loopback: Loopback, request: Request) 
 /// What a request to an LLM was answered, as its provider said it.
 pub async fn answer_of(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
     let aggregate = Aggregate::LlmRequest;
-    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let access = Access::of(request.headers(), loopback)?;
+    Params::of(request.uri())?.finish()?;
+    let resource = readable(services, access, aggregate, params::id(request.uri())?, None).await?;
     let AnyState::LlmRequest(state) = &resource.state else {
         return Err(Access::not_found(aggregate, resource.stream.id));
     };
@@ -155,8 +170,8 @@ pub async fn answer_of(services: &Services, loopback: Loopback, request: Request
     Err(Problem::new(&NO_ANSWER, why))
 }
 
-/// The resource in the path, of the caller's tenant or of the shared catalogue.
-async fn readable(
+/// The resource in the path, as it stands or as of the moment that the query names.
+async fn at_any_moment(
     services: &Services,
     loopback: Loopback,
     aggregate: Aggregate,
@@ -164,14 +179,37 @@ async fn readable(
     uri: &Uri,
 ) -> Result<Resource, Problem> {
     let access = Access::of(headers, loopback)?;
-    Params::of(uri)?.finish()?;
-    let id = params::id(uri)?;
+    let mut params = Params::of(uri)?;
+    let at = as_of::moment(&mut params, services.query.now())?;
+    params.finish()?;
+    readable(services, access, aggregate, params::id(uri)?, at).await
+}
+
+/// A resource of the caller's tenant or of the shared catalogue.
+async fn readable(
+    services: &Services,
+    access: Access,
+    aggregate: Aggregate,
+    id: Uuid,
+    at: Option<At>,
+) -> Result<Resource, Problem> {
+    let mut absent = None;
     for tenant in access.readable(aggregate)? {
-        if let Some(resource) = services.query.get(StreamId::new(tenant, aggregate, id)).await? {
-            return Ok(resource);
+        let stream = StreamId::new(tenant, aggregate, id);
+        match at {
+            None => {
+                if let Some(resource) = services.query.get(stream).await? {
+                    return Ok(resource);
+                }
+            }
+            Some(at) => match services.query.get_as_of(stream, at).await?.map(as_of::stood) {
+                Some(Ok(resource)) => return Ok(resource),
+                Some(Err(problem)) => absent = absent.or(Some(problem)),
+                None => {}
+            },
         }
     }
-    Err(Access::not_found(aggregate, id))
+    Err(absent.unwrap_or_else(|| Access::not_found(aggregate, id)))
 }
 
 /// A resource as readers see it: what its aggregate shows, and what every resource has.
@@ -210,8 +248,14 @@ mod tests {
         Access::of(&headers, Loopback(true)).unwrap()
     }
 
+    fn asked(aggregate: Aggregate, query: &str) -> Result<(ListQuery, Vec<String>), Problem> {
+        let mut params = Params::of(&format!("/v1/x?{query}").parse().unwrap())?;
+        let at = as_of::time_of_list(&mut params, Micros::MAX)?;
+        list_query(&access(), aggregate, params, at)
+    }
+
     fn ask(aggregate: Aggregate, query: &str) -> Result<ListQuery, Problem> {
-        list_query(&access(), aggregate, &format!("/v1/x?{query}").parse().unwrap()).map(|(ask, _)| ask)
+        asked(aggregate, query).map(|(ask, _)| ask)
     }
 
     #[test]
@@ -235,7 +279,7 @@ mod tests {
         assert_eq!(reach("shared=false"), Reach::Tenants(vec![TENANT]));
         assert_eq!(reach("shared=only"), Reach::Tenants(vec![TenantId::SHARED]));
         let problem = ask(Aggregate::Agent, "shared=only").unwrap_err();
-        assert!(problem.detail.contains("known: limit, cursor, id, status"), "{}", problem.detail);
+        assert!(problem.detail.contains("known: as_of, limit, cursor, id, status"), "{}", problem.detail);
     }
 
     #[test]
@@ -247,8 +291,7 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_with_its_filters_and_its_tenant() {
-        let uri = |query: &str| format!("/v1/agents?{query}").parse::<Uri>().unwrap();
-        let (_, parts) = list_query(&access(), Aggregate::Agent, &uri("status=idle")).unwrap();
+        let (_, parts) = asked(Aggregate::Agent, "status=idle").unwrap();
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let bytes = [TENANT.0.into_bytes(), [9; 16]].concat();
         let cursor = cursor::encode(&parts, &bytes);
@@ -256,5 +299,12 @@ mod tests {
         assert_eq!(again.after, Some(Place { tenant: TENANT, id: Uuid::from_bytes([9; 16]) }));
         assert!(ask(Aggregate::Agent, &format!("status=active&cursor={cursor}")).is_err());
         assert!(ask(Aggregate::Coupling, &format!("status=idle&cursor={cursor}")).is_err());
+        let then = "status=idle&as_of=2026-01-01T01:00:00%2B01:00";
+        assert!(ask(Aggregate::Agent, &format!("{then}&cursor={cursor}")).is_err(), "it is of the list of today");
+        let (_, parts) = asked(Aggregate::Agent, then).unwrap();
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let cursor = cursor::encode(&parts, &bytes);
+        assert!(ask(Aggregate::Agent, &format!("status=idle&as_of=2026-01-01T00:00:00Z&cursor={cursor}")).is_ok());
+        assert!(ask(Aggregate::Agent, &format!("status=idle&as_of=2026-01-01T00:00:01Z&cursor={cursor}")).is_err());
     }
 }

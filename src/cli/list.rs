@@ -14,6 +14,9 @@ pub struct Args {
     /// Only what has this value, as in `--filter status=active`; give it again for a further condition
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = parse_filter)]
     filters: Vec<(String, String)>,
+    /// As the list was then: a time as in 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<String>,
     #[command(flatten)]
     range: pages::Range,
     /// Go on where an earlier list left off (its `next_cursor`)
@@ -28,7 +31,10 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         Aggregate::Tenant => args.remote.tenant,
         _ => Some(args.remote.tenant()?),
     };
-    let target = target(args.kind, &args.filters);
+    let mut target = target(args.kind, &args.filters);
+    if let Some(moment) = &args.as_of {
+        append_query(&mut target, "as_of", moment);
+    }
     let Args { remote, range, cursor, .. } = args;
     let listing = Listing { remote: &remote, target: &target, tenant, range, cursor, table: output::rows };
     block_on(pages::show(&mut std::io::stdout().lock(), listing))?;

@@ -1,8 +1,10 @@
 //! Query: what readers ask, answered from stored rows.
 //!
-//! Nothing here folds a log: a resource is one row of the views, a history is a walk over the index, an outcome one
-//! record of the journal. Every question names its tenant; who may name which is decided by the caller.
+//! A resource is one row of the views, a history is a walk over the index, an outcome one record of the journal; a
+//! resource as of a moment is folded from its history. Every question names its tenant; who may name which is decided by
+//! the caller.
 
+mod as_of;
 mod history;
 mod letters;
 mod list;
@@ -12,7 +14,8 @@ pub(crate) mod stores;
 mod tests;
 mod usage;
 
-pub use history::{Entry, HistoryPage, HistoryQuery, Order};
+pub use as_of::{AsOf, At, FOLDED_MAX};
+pub use history::{Change, Entry, HistoryPage, HistoryQuery, Order, Standing};
 pub use letters::LettersPage;
 pub use list::{Filter, ListQuery, Page, Place, Reach};
 pub use usage::{USAGE_WINDOWS_MAX, UsageItem, UsagePage, UsagePlace, UsageQuery};
@@ -51,6 +54,9 @@ pub enum Error {
     /// A history whose beginning is further back than one page may look.
     #[error("more than {LOOKED_AT_MAX} records are newer than the page that was asked for")]
     TooLong,
+    /// A moment that lies further back than a fold may go.
+    #[error("{stream} has more than {records_max} records to fold")]
+    TooFar { stream: StreamId, records_max: usize },
 }
 
 /// A resource as it stands.
@@ -88,6 +94,7 @@ pub struct Query {
     journal: Arc<dyn Journal>,
     usage: Arc<dyn Usage>,
     clock: Arc<dyn Clock>,
+    folded_max: usize,
 }
 
 impl Query {
@@ -99,7 +106,7 @@ impl Query {
         usage: Arc<dyn Usage>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { views, index, topics, journal, usage, clock }
+        Self { views, index, topics, journal, usage, clock, folded_max: FOLDED_MAX }
     }
 
     /// One resource; `None` when the views show nothing of it.

@@ -107,14 +107,15 @@ impl Node {
             .spawn(move || checkpointer.run())
             .map_err(NodeError::Thread)?;
         let gateway = Arc::new(Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions.into()));
-        let query = Arc::new(Query::new(
+        let query = Query::new(
             embedded.views.clone(),
             embedded.index.clone(),
             embedded.topics.clone(),
             embedded.journal.clone(),
             embedded.usage.clone(),
             parts.clock.clone(),
-        ));
+        );
+        let query = Arc::new(query.folding_at_most(settings.folded_records_max));
         let node = Self { gateway, query, leases, requests, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
         let views: Arc<dyn Views> = node.embedded.views.clone();

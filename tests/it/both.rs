@@ -5,6 +5,7 @@
 //! what of a body cannot be the same. [`pair::ALLOWED`] lists the routes that answer differently by design. Every route of
 //! the interface's own description has to be asked, so a new one cannot be left out.
 
+mod as_of;
 mod couplings;
 mod lists;
 mod mask;
@@ -64,6 +65,8 @@ fn embedded_and_cluster_answer_alike() {
     lists::pages(&mut pair);
     lists::filters(&mut pair);
     lists::histories(&mut pair);
+    as_of::versions(&mut pair);
+    as_of::lists(&mut pair);
     lists::outcomes_and_dead_letters(&mut pair);
     sweep::every_route(&mut pair);
     sweep::all_that_was_made(&mut pair);

@@ -2,6 +2,7 @@
 //!
 //! Every test starts its own `agentverse dev` on a free port with a folder of its own, and ends it by its process id.
 
+mod as_of;
 mod bad_input;
 mod demo;
 mod durability;

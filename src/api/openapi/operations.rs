@@ -90,7 +90,9 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::History(aggregate) => history(aggregate),
         Endpoint::Explain => {
             let summary = "What a coupling's decision weighed, and how its score came about.";
-            Operation::reading("explain-coupling", "coupling", summary, "Explanation")
+            let mut operation = Operation::reading("explain-coupling", "coupling", summary, "Explanation");
+            operation.shared_parameters.push("AsOf");
+            operation
         }
         Endpoint::Answer => completions::answer(),
         Endpoint::Heartbeat => {
@@ -222,8 +224,8 @@ fn list(aggregate: Aggregate) -> Operation {
     let mut operation =
         Operation::reading(format!("list-{}", aggregate.plural()), aggregate.name(), summary, "ResourcePage");
     operation.shared_parameters = match aggregate {
-        Aggregate::Tenant => vec!["TenantOnLoopback", "Limit", "Cursor"],
-        _ => vec!["Tenant", "Limit", "Cursor"],
+        Aggregate::Tenant => vec!["TenantOnLoopback", "AsOfTime", "Limit", "Cursor"],
+        _ => vec!["Tenant", "AsOfTime", "Limit", "Cursor"],
     };
     for name in ["id", "status"].iter().chain(aggregate.filters()) {
         operation.own_parameters.push(json!({
@@ -246,7 +248,7 @@ fn get(aggregate: Aggregate) -> Operation {
     let what = aggregate.name().replace('_', " ");
     let mut operation =
         Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "Resource");
-    operation.shared_parameters.push("IfNoneMatch");
+    operation.shared_parameters.extend(["IfNoneMatch", "AsOf"]);
     let mut found = json_content(reference("Resource"), Some(resource_example()));
     found["headers"] = json!({ "ETag": { "schema": { "type": "string" }, "description": "The version, in quotes." } });
     operation.answers =
@@ -262,6 +264,7 @@ fn history(aggregate: Aggregate) -> Operation {
     operation.own_parameters = vec![
         json!({ "name": "order", "in": "query", "required": false, "schema": { "enum": ["asc", "desc"], "default": "asc" }, "description": "asc: oldest first." }),
         json!({ "name": "kind", "in": "query", "required": false, "schema": { "enum": KIND_CHOICES }, "description": "Only entries of this kind." }),
+        json!({ "name": "diff", "in": "query", "required": false, "schema": { "type": "boolean", "default": false }, "description": "Tell of each event what it changed of the resource. Not done unless asked: all before the page is folded once for it; a history that is followed is folded once in all." }),
         json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer" }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
     ];
     if let Some((_, found)) = operation.answers.first_mut() {

@@ -133,15 +133,7 @@ impl Query {
 
     async fn list_ids(&self, ask: &ListQuery, ids: &[Uuid]) -> Result<Page, Error> {
         let mut page = Page::default();
-        let streams: Vec<_> = match &ask.reach {
-            Reach::Tenants(tenants) => tenants
-                .iter()
-                .flat_map(|tenant| ids.iter().map(|id| StreamId::new(*tenant, ask.aggregate, *id)))
-                .collect(),
-            // Only tenants are listed over all tenants, and a tenant's stream is named by the tenant itself.
-            Reach::All => ids.iter().map(|id| StreamId::new(TenantId(*id), ask.aggregate, *id)).collect(),
-        };
-        for stream in streams {
+        for stream in streams_of(ask, ids) {
             let found = self.get(stream).await?;
             page.items.extend(found.filter(|resource| passes(resource, &ask.filters)));
         }
@@ -149,7 +141,18 @@ impl Query {
     }
 }
 
-fn passes(resource: &Resource, filters: &[Filter]) -> bool {
+/// The streams that a list of these ids shows.
+pub(super) fn streams_of(ask: &ListQuery, ids: &[Uuid]) -> Vec<StreamId> {
+    match &ask.reach {
+        Reach::Tenants(tenants) => {
+            tenants.iter().flat_map(|tenant| ids.iter().map(|id| StreamId::new(*tenant, ask.aggregate, *id))).collect()
+        }
+        // Only tenants are listed over all tenants, and a tenant's stream is named by the tenant itself.
+        Reach::All => ids.iter().map(|id| StreamId::new(TenantId(*id), ask.aggregate, *id)).collect(),
+    }
+}
+
+pub(super) fn passes(resource: &Resource, filters: &[Filter]) -> bool {
     filters.iter().all(|filter| match filter.name.as_str() {
         "status" => filter.values.iter().any(|value| value == resource.state.status()),
         name => resource.state.facet(name).iter().any(|value| filter.values.contains(value)),

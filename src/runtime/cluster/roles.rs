@@ -230,5 +230,6 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
         links.usage.clone(),
         Arc::new(SystemClock),
     );
+    let query = query.folding_at_most(settings.folded_records_max);
     Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
 }

@@ -20,6 +20,7 @@ settings! {
     head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";
     row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
     outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
+    folded_records_max: usize = 100_000, Numbers(1_000, 100_000_000), "records", "Most records of one resource that a question as of a moment, or for what events changed, may go over; above it callers get 400.";
     usage_minutes_retained_s: u64 = 172_800, Numbers(3_600, 315_360_000), "s", "How long usage by the minute is kept after the minute. Raised, it holds for minutes that are still there.";
     usage_five_minutes_retained_s: u64 = 691_200, Numbers(3_600, 315_360_000), "s", "The same of usage by five minutes.";
     usage_hours_retained_s: u64 = 7_776_000, Numbers(3_600, 315_360_000), "s", "The same of usage by the hour. Usage by the day is kept for ever.";
