@@ -4,7 +4,7 @@
     python3 benches/as_of.py [--url http://127.0.0.1:7400] [--tenant UUID] [--make 2000] [--questions 1000] [--seed N]
 
 With `--make` a tenant of its own gets so many random commands to agents and couplings first. What is folded is the NDJSON of
-`--log FILE` (an entry of a history on each line), or every history as HTTP gives it. Nothing here knows how AgentVerse folds:
+`--log FILE` (an entry of a history on each line, all up to its newest), or every history as HTTP gives it. Nothing here knows how AgentVerse folds:
 `agent` and `coupling` below are the whole of it. Ends with 1 and the first difference where there is one.
 """
 
@@ -235,12 +235,15 @@ if __name__ == "__main__":
     api = Api(options.url, str(options.tenant or made))
     if options.make:
         make(api, options.make, draw)
-    # What is recorded from now on is not in the export for sure.
+    # What is recorded from now on need not be in the export.
     until = datetime.now(timezone.utc)
     log = exported(api, options.log)
     events = sum(len(events) for streams in log.values() for events in streams.values())
     if not events:
         sys.exit("the tenant has no agents and no couplings")
+    if options.log:
+        newest = max(event["recorded_at"] for streams in log.values() for events in streams.values() for event in events)
+        until = min(until, datetime.fromisoformat(newest.replace("Z", "+00:00")))
     began, kinds = time.monotonic(), defaultdict(int)
     for number in range(options.questions):
         path, status, expected = question(log, until, draw)

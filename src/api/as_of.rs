@@ -74,10 +74,7 @@ pub fn stood(found: AsOf) -> Result<Resource, Problem> {
         AsOf::Stood(resource) => Ok(*resource),
         AsOf::NotYet { began_at } => {
             let began_at = time(began_at).unwrap_or_default();
-            Err(Problem::new(
-                &NOT_YET_THERE,
-                format!("it was not there yet: it began at {began_at}; ask for then or later"),
-            ))
+            Err(Problem::new(&NOT_YET_THERE, format!("it began at {began_at}; ask for then or later")))
         }
         AsOf::NoVersion { newest } => {
             let detail = format!("its newest version is {newest}; ask for one up to that, or for a time");

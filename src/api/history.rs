@@ -1,5 +1,5 @@
 //! `GET /v1/<plural>/{id}/history`: all that happened to a resource, and all that was refused; in pages, or followed
-//! ([`follow`]).
+//! ([`follow`]). With `diff=true` each event tells what it changed, which costs a fold of all before the page.
 
 use super::access::{Access, Loopback};
 use super::entry::{kind_name, render};

@@ -172,7 +172,10 @@ impl From<query::Error> for Problem {
                 return Self::new(&HISTORY_TOO_LONG, detail);
             }
             Error::TooFar { .. } => {
-                let detail = format!("{error}; ask for a later moment, or raise the setting folded_records_max");
+                let detail = format!(
+                    "{error}, so it is told as it stands, without its past and without what its events changed; raise \
+                     the setting folded_records_max"
+                );
                 return Self::new(&HISTORY_TOO_LONG, detail);
             }
             Error::Damaged { .. } => true,
