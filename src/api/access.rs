@@ -93,7 +93,7 @@ impl Access {
 
 /// Whether the shared catalogue holds resources of this kind, which every tenant reads.
 pub fn is_catalogued(aggregate: Aggregate) -> bool {
-    matches!(aggregate, Aggregate::McpServer | Aggregate::LlmProvider | Aggregate::AgentTemplate)
+    matches!(aggregate, Aggregate::McpServer | Aggregate::LlmProvider | Aggregate::AgentTemplate | Aggregate::Skill)
 }
 
 impl Admission for Access {

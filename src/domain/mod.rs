@@ -38,4 +38,5 @@ aggregates::aggregates! {
     coupling:       Coupling,      "coupling",       "couplings";
     llm_request:    LlmRequest,    "llm_request",    "llm-requests";
     llm_batch:      LlmBatch,      "llm_batch",      "llm-batches";
+    skill:          Skill,         "skill",          "skills";
 }

@@ -203,6 +203,7 @@ fn example(command: &str) -> Value {
         "DefineAgentTemplate" => {
             json!({ "definition": { "name": "researcher", "category": "research", "instructions": "Look into {topic}.", "parameters": [{ "name": "topic" }] } })
         }
+        "DefineSkill" => json!({ "name": "route_planning", "ancestors": ["planning"] }),
         "RegisterAgent" => json!({ "name": "ada", "category": "research" }),
         "RegisterMcpServer" => json!({ "name": "search", "endpoint": "https://mcp.example.com/" }),
         "RegisterLlmProvider" => json!({ "name": "local", "models": [{ "model_id": "small" }] }),
