@@ -10,7 +10,6 @@ pub mod client;
 mod completions;
 pub mod config;
 mod daemon;
-mod decimal;
 pub mod dev;
 pub mod exit;
 mod explain;

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod checks;
 pub mod common;
 pub mod decider;
+pub mod decimal;
 pub mod envelope;
 #[cfg(test)]
 pub mod golden;

@@ -8,6 +8,7 @@ mod durability;
 pub mod health;
 pub(crate) mod http;
 mod idempotence;
+mod import_models;
 mod imports;
 mod letters;
 mod lists;

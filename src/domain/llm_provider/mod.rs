@@ -20,8 +20,8 @@ mod react;
 mod tests;
 mod view;
 
+pub use check::is_key_name;
 pub use measured::*;
-pub use view::MODEL_SHOWN_FIELDS;
 
 use super::common::{Health, Modality};
 use crate::domain::{

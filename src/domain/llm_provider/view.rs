@@ -29,9 +29,6 @@ pub fn view(state: &State) -> Map<String, Value> {
     view
 }
 
-/// What is shown of a model beside how it is declared: a command does not take it.
-pub const MODEL_SHOWN_FIELDS: [&str; 3] = ["measured", "model_health", "model_health_reason"];
-
 /// A model as it is declared, with what calls show of it beside that.
 fn model(state: &State, model: &Model) -> Value {
     let mut shown = json!(model);

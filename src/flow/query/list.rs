@@ -37,6 +37,14 @@ pub struct ListQuery {
     pub limit: usize,
 }
 
+impl ListQuery {
+    /// All of one tenant's own resources of a kind, so many to a page.
+    pub fn all(aggregate: Aggregate, tenant: TenantId, limit: usize) -> Self {
+        let reach = Reach::Tenants(vec![tenant]);
+        Self { aggregate, reach, ids: None, filters: Vec::new(), after: None, limit }
+    }
+}
+
 /// Where a page ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
