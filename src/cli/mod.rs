@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `import`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
+//! `send`, `import`, `provision`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
 //! they speak HTTP to a running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
@@ -26,6 +26,7 @@ pub mod load;
 mod migrate;
 pub mod output;
 mod pages;
+mod provision;
 mod role;
 mod schemas;
 mod send;
@@ -99,6 +100,9 @@ enum Command {
     /// Bring in what others publish: MCP servers, agents, templates, the prices of models
     #[command(after_help = exit::EXIT_CODES)]
     Import(import::Args),
+    /// Create tenants with their projects and agents in bulk, as a manifest wants them
+    #[command(after_help = exit::EXIT_CODES)]
+    Provision(provision::Args),
     /// Drive a running system and measure it
     #[command(after_help = exit::EXIT_CODES)]
     Load(load::Args),
@@ -189,6 +193,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Top(args) => top::run(args),
         Command::DeadLetters(args) => letters::run(args),
         Command::Import(args) => import::run(args),
+        Command::Provision(args) => provision::run(args),
         Command::Load(args) => load::run(args),
         Command::FakeProvider(args) => fake_provider::run(args),
         Command::Config(args) => config::run(args),

@@ -11,6 +11,7 @@ mod idempotence;
 mod imports;
 mod letters;
 mod lists;
+mod provision;
 mod readme;
 pub(crate) mod server;
 mod surfaces;

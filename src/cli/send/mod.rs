@@ -1,7 +1,7 @@
 //! `agentverse send [FILE|-]`: commands from JSON lines, in batches, in order.
 
-mod deliver;
-mod lines;
+pub(super) mod deliver;
+pub(super) mod lines;
 #[cfg(test)]
 mod tests;
 
