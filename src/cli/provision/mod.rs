@@ -20,6 +20,7 @@ mod progress;
 mod report;
 #[cfg(test)]
 mod stub_tests;
+mod tally;
 mod templates;
 #[cfg(test)]
 mod tests;

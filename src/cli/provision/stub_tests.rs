@@ -5,7 +5,8 @@ use super::compile::compile;
 use super::engine::Engine;
 use super::node::Node;
 use super::pace::{Gate, Pace};
-use super::report::{Shown, Tally};
+use super::report::Shown;
+use super::tally::{Fate, Tally, Told};
 use super::{Options, Verb};
 use crate::cli::exit::Exit;
 use crate::cli::output::Format;
@@ -66,7 +67,7 @@ async fn applied(url: BaseUrl, blueprint: &Blueprint, is_known: bool) -> (Tally,
     let (done, progress) = (HashMap::new(), Mutex::new(None));
     let engine = Engine { node, blueprint, verb: Verb::Apply, options, done, progress, shown };
     let tenant = blueprint.tenants().next().unwrap();
-    let mut told = super::report::Told::new(tenant.id, &tenant.name, super::report::Fate::Unchanged);
+    let mut told = Told::new(tenant.id, &tenant.name, Fate::Unchanged);
     engine.agents(&tenant, is_known, &mut told).await.unwrap();
     engine.shown.lock().tenant(told.clone()).unwrap();
     let exit = engine.shown.lock().exit();

@@ -234,7 +234,7 @@ fn what_is_refused_is_named_and_stops_nothing_else() {
     let why = refused["refusals"][0]["message"].as_str().unwrap();
     assert!(why.contains("suspended") && why.contains("resume it"), "{refused}");
 
-    // A tenant of the same id whose agents somebody made otherwise: they are told apart from new ones.
+    // What the node would refuse of every agent is one sentence beforehand.
     let other = MANIFEST.replace("template: Research Analyst", "template: Nobody");
     desk.write(&other);
     for verb in ["plan", "apply"] {
