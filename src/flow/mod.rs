@@ -4,6 +4,7 @@ pub mod append;
 pub mod batch;
 pub mod decide;
 pub mod derive;
+pub mod feed;
 pub mod gateway;
 pub mod heartbeat;
 pub mod import;

@@ -3,6 +3,7 @@
 use crate::adapters::embedded::{Config, Embedded, FolderError};
 use crate::domain::LogId;
 use crate::flow::derive;
+use crate::flow::feed::{Feed, Source};
 use crate::flow::gateway::Gateway;
 use crate::flow::lease::Leases;
 use crate::flow::outcome::OutcomeHub;
@@ -46,6 +47,8 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Node {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
+    /// What is published, for any number of readers.
+    pub feed: Arc<Feed>,
     pub leases: Arc<Leases>,
     /// Where the settings want requests carried out.
     pub requests: Option<Requests>,
@@ -68,6 +71,7 @@ impl Node {
         let owned = Arc::new(AtomicUsize::new(0));
         let leases = Arc::new(new_leases(&embedded, settings));
         let requests = new_requests(&embedded, settings)?;
+        let feed = new_feed(&embedded, settings);
         let parts = Parts {
             journal: embedded.journal.clone(),
             topics: embedded.topics.clone(),
@@ -115,7 +119,8 @@ impl Node {
             embedded.usage.clone(),
             parts.clock.clone(),
         ));
-        let node = Self { gateway, query, leases, requests, embedded, checkpoints, tasks, stop, owned, projected };
+        let node =
+            Self { gateway, query, feed, leases, requests, embedded, checkpoints, tasks, stop, owned, projected };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
         let views: Arc<dyn Views> = node.embedded.views.clone();
         node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
@@ -206,6 +211,16 @@ async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
 fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
     let (topics, index) = (embedded.topics.clone(), embedded.index.clone());
     Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
+}
+
+/// Before anything is published: it is told of all of it.
+fn new_feed(embedded: &Embedded, settings: &Settings) -> Arc<Feed> {
+    let (journal, clock) = (embedded.journal.clone(), Arc::new(SystemClock));
+    let ring = settings.event_ring_bytes_max;
+    let feed = Arc::new(Feed::new(Source::Told, journal, clock, embedded.partitions.into(), ring));
+    let told = feed.clone();
+    embedded.topics.tell(Box::new(move |log, records| told.publish(log, records)));
+    feed
 }
 
 fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Requests>, NodeError> {

@@ -4,6 +4,7 @@ use super::turns::{Later, PerLog, Start};
 use super::{Error, Links, start};
 use crate::adapters::kafka::{Membership, OutcomeReader};
 use crate::domain::{Aggregate, LogId};
+use crate::flow::feed::Feed;
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
 use crate::flow::keeper::Keeper;
@@ -196,6 +197,7 @@ fn drain_max(settings: &Settings) -> Duration {
 pub struct Server {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
+    pub feed: Arc<Feed>,
     pub heartbeats: Arc<dyn Heartbeats>,
     _outcomes: OutcomeReader,
 }
@@ -230,5 +232,6 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
         links.usage.clone(),
         Arc::new(SystemClock),
     );
-    Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
+    let (gateway, query, feed) = (Arc::new(gateway), Arc::new(query), Arc::new(links.feed(settings)));
+    Ok(Server { gateway, query, feed, heartbeats, _outcomes: outcomes })
 }

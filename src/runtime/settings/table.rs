@@ -31,6 +31,7 @@ settings! {
     http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
     http_followers_max: usize = 1_000, Numbers(0, 1_000_000), "histories", "Most histories that are followed at once over server-sent events; above it callers get 503 with the time to wait.";
+    event_ring_bytes_max: usize = 64 * MIB as usize, Numbers(0, 64 * GIB), "bytes", "Memory for events that were published lately, for all readers of the feed together; who is further back reads the log.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
     http_exposure: Exposure = Exposure::Loopback, OneOf(&["loopback", "network"]), "", "Who may reach `serve`: on another than a loopback address only with `network`, behind what authenticates callers.";
