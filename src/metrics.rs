@@ -36,7 +36,8 @@ pub struct Declared {
 }
 
 /// The stages that a name may begin with, after `agentverse_`.
-pub const STAGES: &[&str] = &["receive", "decide", "append", "derive", "project", "react", "request", "http", "folder"];
+pub const STAGES: &[&str] =
+    &["receive", "decide", "append", "derive", "project", "react", "feed", "request", "http", "folder"];
 
 /// The names that the product promised, and that follow no other rule.
 pub const PROMISED: &[&str] = &[
@@ -107,6 +108,13 @@ metrics! {
     Counter "agentverse_react_stops_total" Count
         "Reactions not sent because the chain of causes reached its hop limit." { react_stops }
 
+    Gauge "agentverse_feed_open_readers" Count "Readers of the feed of events." { feed_readers }
+    Counter "agentverse_feed_events_total" Count "Events sent to readers of the feed, each as often as it was sent." { feed_events }
+    Counter "agentverse_feed_falls_total" Count
+        "Times that a reader of the feed fell so far behind that it had to read the log." { feed_falls }
+    Histogram "agentverse_feed_delay_seconds" Seconds
+        "From an event's record to its being sent to a reader of the feed that keeps up." { feed_delay }
+
     Gauge "agentverse_request_waiting_requests" Count "LLM requests that wait for their turn, by priority." {
         request_waiting_interactive ("priority" = "interactive"), request_waiting_normal ("priority" = "normal"),
         request_waiting_batch ("priority" = "batch")
@@ -141,6 +149,8 @@ metrics! {
     Counter "agentverse_http_requests_total" Count "Requests answered, by method, route and status." {}
     Histogram "agentverse_http_request_seconds" Seconds "From the head of a request to its answer, by route." {}
     Gauge "agentverse_http_open_requests" Count "Requests being answered." { http_open }
+    Counter "agentverse_http_stalled_connections_total" Count
+        "Connections closed because their clients took nothing of what was sent to them." { http_stalled }
 
     Counter "agentverse_folder_syncs_total" Count "Syncs of the folder's segment files." { folder_syncs }
     Histogram "agentverse_folder_sync_seconds" Seconds "One sync." { folder_sync }

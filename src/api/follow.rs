@@ -13,10 +13,11 @@ use crate::flow::query::{Entry, HistoryQuery, Order};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -99,13 +100,18 @@ pub async fn begin(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let body = stream::unfold(follower, async |mut follower| follower.next().await.map(|event| (event, follower)));
-    let mut response = Body::from_stream(body).into_response();
+    Ok(streamed(body))
+}
+
+/// An answer of server-sent events.
+pub fn streamed(frames: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(frames).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that gather would hold back what is meant to be seen as it comes.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 struct Follower {
@@ -157,7 +163,7 @@ impl Follower {
     }
 
     /// The next piece, when there is one.
-    async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         let mut pause = LOOK;
         loop {
             if let Some(entry) = self.ready.pop_front() {
@@ -174,7 +180,7 @@ impl Follower {
                 Ok(()) if self.has_ended => return Some(Ok(Bytes::from_static(b"event: end\ndata: {}\n\n"))),
                 Ok(()) => {}
                 // The client comes back with the id that it had last.
-                Err(problem) => return Some(Err(std::io::Error::other(problem.detail))),
+                Err(problem) => return Some(Err(io::Error::other(problem.detail))),
             }
             if self.said_at.elapsed() >= SILENCE_MAX {
                 self.said_at = Instant::now();

@@ -3,8 +3,8 @@
 use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, astray, commands, convenience, health, heartbeat, history, imports, letters, openai, openapi,
-    outcomes, registry, resources, status, usage,
+    Operator, Services, astray, commands, convenience, events, health, heartbeat, history, imports, letters, openai,
+    openapi, outcomes, registry, resources, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -28,6 +28,8 @@ pub enum Endpoint {
     List(Aggregate),
     Get(Aggregate),
     History(Aggregate),
+    /// The live feed.
+    Events,
     Explain,
     /// Of a request to an LLM.
     Answer,
@@ -147,6 +149,7 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Post, "/v1/imports".into(), Endpoint::Imports);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
+    add(Method::Get, "/v1/events".into(), Endpoint::Events);
     add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
     add(Method::Get, "/v1/status/requests".into(), Endpoint::RequestsStatus);
     add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
@@ -253,6 +256,7 @@ async fn serve(
         Endpoint::List(aggregate) => resources::list(services, loopback, aggregate, request).await,
         Endpoint::Get(aggregate) => resources::get(services, loopback, aggregate, request).await,
         Endpoint::History(aggregate) => history::get(services, loopback, aggregate, request).await,
+        Endpoint::Events => events::get(services, loopback, request).await,
         Endpoint::Explain => resources::explain(services, loopback, request).await,
         Endpoint::Answer => resources::answer_of(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,

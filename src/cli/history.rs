@@ -60,7 +60,7 @@ fn rows(items: &[Value]) -> Table {
 }
 
 /// `name value, name value` of an event's data: what is plain first, of what is nested the name alone.
-fn gist(data: &Value) -> String {
+pub fn gist(data: &Value) -> String {
     let Some(fields) = data.as_object() else { return output::text(data) };
     let shown = fields.iter().filter(|(_, value)| !value.is_null());
     let (nested, plain): (Vec<_>, Vec<_>) = shown.partition(|(_, value)| output::text(value).starts_with(['{', '[']));

@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `import`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
+//! `send`, `import`, `get`, `list`, `history`, `watch`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
 //! they speak HTTP to a running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
@@ -36,6 +36,7 @@ mod top;
 mod topics;
 pub mod url;
 mod usage;
+mod watch;
 
 use crate::runtime::settings;
 use clap::{Parser, Subcommand};
@@ -81,6 +82,9 @@ enum Command {
     /// Show what happened to one resource, oldest first
     #[command(after_help = exit::EXIT_CODES)]
     History(history::Args),
+    /// Show what happens, as it happens, or all that happened
+    #[command(after_help = exit::EXIT_CODES)]
+    Watch(watch::Args),
     /// Show why a coupling was established or refused
     #[command(after_help = exit::EXIT_CODES)]
     Explain(explain::Args),
@@ -183,6 +187,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Get(args) => get::run(args),
         Command::List(args) => list::run(args),
         Command::History(args) => history::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Usage(args) => usage::run(args),
         Command::Feedback(args) => feedback::run(args),

@@ -132,6 +132,7 @@ fn services(
     Arc::new(Services {
         gateway: server.gateway.clone(),
         query: server.query.clone(),
+        feed: server.feed.clone(),
         heartbeats: server.heartbeats.clone(),
         completions,
         operator,

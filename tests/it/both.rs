@@ -69,6 +69,7 @@ fn embedded_and_cluster_answer_alike() {
     sweep::all_that_was_made(&mut pair);
     refusals::larger_than_a_topic_takes(&mut pair);
     sweep::heartbeats(&mut pair);
+    sweep::events(&mut pair);
     sweep::operators_routes(&mut pair);
     pair.finish();
     server.stop();

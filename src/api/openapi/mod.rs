@@ -5,6 +5,7 @@ mod batches;
 mod completions;
 mod components;
 mod convert;
+mod events;
 mod imports;
 mod operations;
 mod registry;

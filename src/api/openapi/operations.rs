@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, imports, registry, status};
+use super::{batches, completions, events, imports, registry, status};
 use crate::api::access::is_catalogued;
 use crate::api::convenience::verb;
 use crate::api::entry::KIND_CHOICES;
@@ -88,6 +88,7 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::List(aggregate) => list(aggregate),
         Endpoint::Get(aggregate) => get(aggregate),
         Endpoint::History(aggregate) => history(aggregate),
+        Endpoint::Events => events::events(),
         Endpoint::Explain => {
             let summary = "What a coupling's decision weighed, and how its score came about.";
             Operation::reading("explain-coupling", "coupling", summary, "Explanation")

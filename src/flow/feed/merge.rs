@@ -144,12 +144,21 @@ impl Subscription {
         if self.is_hungry || self.next.is_empty() || is_stale {
             self.fill().await?;
         }
-        let Some(Reverse((_, number))) = self.next.pop() else {
+        if self.next.is_empty() {
             self.is_live = true;
-            return Ok(None);
-        };
+        }
+        Ok(self.pop())
+    }
+
+    /// The next record, where it is held already and in its turn.
+    pub fn at_hand(&mut self) -> Option<Recorded> {
+        if self.is_hungry { None } else { self.pop() }
+    }
+
+    fn pop(&mut self) -> Option<Recorded> {
+        let Reverse((_, number)) = self.next.pop()?;
         let lane = &mut self.lanes[number];
-        let Some(recorded) = lane.held.pop_front() else { return Ok(None) };
+        let recorded = lane.held.pop_front()?;
         lane.at = recorded.record.position;
         match lane.held.front() {
             Some(next) => self.next.push(Reverse((next.record.recorded_at, number))),
@@ -159,7 +168,12 @@ impl Subscription {
                 self.is_hungry |= lane.more(&self.shared).is_some();
             }
         }
-        Ok(Some(recorded))
+        Some(recorded)
+    }
+
+    /// Whether it has had everything once, and kept up since.
+    pub fn is_live(&self) -> bool {
+        self.is_live
     }
 
     /// Waits until something was published.

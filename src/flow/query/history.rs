@@ -34,6 +34,28 @@ pub struct Entry {
     pub data: Value,
 }
 
+impl Entry {
+    /// A record with its payload.
+    ///
+    /// # Errors
+    /// When this program cannot read the payload.
+    pub fn of(recorded: Recorded) -> Result<Self, Error> {
+        let record = &recorded.record;
+        let stream = record.stream();
+        let data = match record.kind {
+            RecordKind::Event => match recorded.decided.as_ref().and_then(|decided| decided.event.as_deref()) {
+                Some(event) => event.to_json(),
+                None => AnyEvent::decode(stream.aggregate, &record.schema, record.fingerprint, &record.payload)
+                    .map_err(|error| Error::Damaged { stream, what: "an event", cause: error.to_string() })?
+                    .to_json(),
+            },
+            RecordKind::Refusal => serde_json::to_value(super::refusal(record)?).unwrap_or_default(),
+            RecordKind::Unchanged => Value::Null,
+        };
+        Ok(Self { recorded, data })
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct HistoryPage {
     pub entries: Vec<Entry>,
@@ -62,7 +84,7 @@ impl Query {
             records.truncate(shown);
             next = records.back().map(|recorded| recorded.record.position);
         }
-        let entries = records.into_iter().map(entry).collect::<Result<_, _>>()?;
+        let entries = records.into_iter().map(Entry::of).collect::<Result<_, _>>()?;
         Ok(HistoryPage { entries, next })
     }
 
@@ -131,20 +153,4 @@ fn position(recorded: Option<&Recorded>) -> Option<u64> {
 
 fn wanted(recorded: &Recorded, ask: &HistoryQuery) -> bool {
     ask.kinds.is_empty() || ask.kinds.contains(&recorded.record.kind)
-}
-
-fn entry(recorded: Recorded) -> Result<Entry, Error> {
-    let record = &recorded.record;
-    let stream = record.stream();
-    let data = match record.kind {
-        RecordKind::Event => match recorded.decided.as_ref().and_then(|decided| decided.event.as_deref()) {
-            Some(event) => event.to_json(),
-            None => AnyEvent::decode(stream.aggregate, &record.schema, record.fingerprint, &record.payload)
-                .map_err(|error| Error::Damaged { stream, what: "an event", cause: error.to_string() })?
-                .to_json(),
-        },
-        RecordKind::Refusal => serde_json::to_value(super::refusal(record)?).unwrap_or_default(),
-        RecordKind::Unchanged => Value::Null,
-    };
-    Ok(Entry { recorded, data })
 }

@@ -31,6 +31,9 @@ settings! {
     http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
     http_followers_max: usize = 1_000, Numbers(0, 1_000_000), "histories", "Most histories that are followed at once over server-sent events; above it callers get 503 with the time to wait.";
+    http_stalled_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a client may take nothing of what is sent to it; its connection is then closed.";
+    event_readers_max: usize = 1_000, Numbers(0, 1_000_000), "readers", "Most readers of the live feed of events at once; above it callers get 503 with the time to wait.";
+    event_reader_bytes_max: usize = 2 * MIB as usize, Numbers(64 * KIB, GIB), "bytes", "Most bytes of events that are held for one reader of the feed, and one event of each log.";
     event_ring_bytes_max: usize = 64 * MIB as usize, Numbers(0, 64 * GIB), "bytes", "Memory for events that were published lately, for all readers of the feed together; who is further back reads the log.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
