@@ -183,25 +183,20 @@ impl Reader {
             self.told = Some(id.clone());
             return Some(Ok(format!("retry: {RETRY_MS}\nid: {id}\nevent: mark\ndata: {{}}\n\n").into()));
         }
-        let stopping = self.stopping.clone();
-        while !self.has_ended {
-            let silence = tokio::time::sleep_until(self.said_at + SILENCE_MAX);
-            let frame = tokio::select! {
-                biased;
-                () = stopping.cancelled() => return None,
-                frame = self.frame() => frame,
-                () = silence => Ok(self.sign_of_life()),
-            };
-            match frame {
-                Ok(frame) => {
-                    self.said_at = Instant::now();
-                    return Some(Ok(frame.into()));
-                }
-                // The client comes back with the id that it had last.
-                Err(error) => return Some(Err(io::Error::other(error.to_string()))),
-            }
+        if self.has_ended {
+            return None;
         }
-        None
+        let stopping = self.stopping.clone();
+        let silence = tokio::time::sleep_until(self.said_at + SILENCE_MAX);
+        let frame = tokio::select! {
+            biased;
+            () = stopping.cancelled() => return None,
+            frame = self.frame() => frame,
+            () = silence => Ok(self.sign_of_life()),
+        };
+        self.said_at = Instant::now();
+        // Where it failed the client comes back with the id that it had last.
+        Some(frame.map(Bytes::from).map_err(|error| io::Error::other(error.to_string())))
     }
 
     /// Waits for messages and puts those together that are ready. Cancel-safe: nothing is awaited between a record that

@@ -158,6 +158,33 @@ const NIL: &str = "00000000-0000-0000-0000-000000000000";
 const OTHER: &str = "7a2d3b63-1e6f-4d4c-8b88-2a1a7a2a8c02";
 
 #[test]
+fn a_reader_that_takes_nothing_for_a_while_is_told_that_it_is_behind_and_misses_nothing() {
+    let folder = Folder::new();
+    let settings = ["--set", "event_ring_bytes_max=64KiB", "--set", "http_stalled_ms_max=600000"];
+    let server = Server::start_with(&folder, &settings);
+    let client = server.client();
+    let (go, pause) = std::sync::mpsc::channel();
+    let mut reader = Reader { pause: Some(pause), ..Reader::default() };
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| reader.read(&server.address, None, "type=agent.AgentRegistered", 4_000));
+        let is_there = || client.get("/metrics").text().contains("agentverse_feed_open_readers 1").then_some(());
+        eventually("the reader is there", is_there);
+        // More than the buffers between the two take.
+        for _ in 0..8 {
+            let data = json!({ "name": "ada", "category": "c", "purpose": "p".repeat(3_000), "role": "r" });
+            let batch = vec![json!({ "type": "agent.RegisterAgent", "data": data }); 500];
+            let answer = client.post("/v1/commands?wait=applied", &json!(batch));
+            assert!(answer.status < 300, "{}", answer.text());
+        }
+        go.send(()).unwrap();
+        assert_eq!(reading.join().unwrap(), End::Left);
+    });
+    assert_eq!(reader.places().len(), 4_000);
+    assert!(reader.others.iter().any(|name| name == "behind"), "{:?}", reader.others);
+    server.stop();
+}
+
+#[test]
 fn watch_exports_what_there_is_and_shows_what_happens() {
     let folder = Folder::new();
     let server = Server::start(&folder);

@@ -5,6 +5,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 /// What a reader has had, over all of its connections.
@@ -15,6 +16,8 @@ pub struct Reader {
     pub events: Vec<Value>,
     /// Names of the messages that are no events.
     pub others: Vec<String>,
+    /// After its first message it takes nothing until it is told to.
+    pub pause: Option<Receiver<()>>,
     /// The length of the longest id.
     pub longest_id: usize,
 }
@@ -72,6 +75,7 @@ impl Reader {
                 self.others.push(name.clone());
             }
             message.clear();
+            self.pause.take().into_iter().for_each(|pause| pause.recv().unwrap());
             if name == "end" {
                 return Some(End::Whole);
             }
