@@ -126,7 +126,7 @@ fn readers_get_what_they_may_see_and_asked_for() {
     let one = read(Some(&tenant), &format!("{ALL}&aggregate=agent&id={agent}"));
     let event = one.events.first().unwrap();
     assert_eq!((&event["type"], &event["id"], one.events.len()), (&json!("agent.AgentRegistered"), &json!(agent), 1));
-    assert_eq!(event["data"]["name"], "ada");
+    assert_eq!(event["data"]["profile"]["name"], "ada");
     let since = format!("from={}&until=now&type=agent.AgentRegistered", event["recorded_at"].as_str().unwrap());
     assert_eq!(read(Some(&tenant), &since).events.len(), 1);
     assert_eq!(read(Some(&tenant), "until=now").events.len(), 0, "from now on nothing happened");
