@@ -199,6 +199,7 @@ fn views(criterion: &mut Criterion) {
         reach: Reach::Tenants(vec![TENANT]),
         ids: None,
         filters: Vec::new(),
+        updated_since: None,
         after: None,
         limit: PAGE,
     };

@@ -36,7 +36,8 @@ pub struct Declared {
 }
 
 /// The stages that a name may begin with, after `agentverse_`.
-pub const STAGES: &[&str] = &["receive", "decide", "append", "derive", "project", "react", "request", "http", "folder"];
+pub const STAGES: &[&str] =
+    &["receive", "decide", "append", "derive", "project", "react", "feed", "replica", "request", "http", "folder"];
 
 /// The names that the product promised, and that follow no other rule.
 pub const PROMISED: &[&str] = &[
@@ -103,9 +104,22 @@ metrics! {
     Counter "agentverse_project_rows_total" Count "View rows written; fewer than events where a flush joined some." { project_rows }
     Histogram "agentverse_project_batch_seconds" Seconds "Writing the rows of one run of events." { project_batch }
 
+    Counter "agentverse_replica_rows_total" Count "Rows taken into the replica that this node searches in." { replica_rows }
+    Gauge "agentverse_replica_lag_seconds" Seconds
+        "From recording to searchability, of the newest record that became searchable last." { replica_lag }
+    Histogram "agentverse_replica_commit_seconds" Seconds "Making rows searchable." { replica_commit }
+    Histogram "agentverse_replica_search_seconds" Seconds "One search in the replica." { replica_search }
+
     Counter "agentverse_react_commands_total" Count "Follow-up commands sent." { react_commands }
     Counter "agentverse_react_stops_total" Count
         "Reactions not sent because the chain of causes reached its hop limit." { react_stops }
+
+    Gauge "agentverse_feed_open_readers" Count "Readers of the feed of events." { feed_readers }
+    Counter "agentverse_feed_events_total" Count "Events sent to readers of the feed, each as often as it was sent." { feed_events }
+    Counter "agentverse_feed_falls_total" Count
+        "Times that a reader of the feed fell so far behind that it had to read the log." { feed_falls }
+    Histogram "agentverse_feed_delay_seconds" Seconds
+        "From an event's record to its being sent to a reader of the feed that keeps up." { feed_delay }
 
     Gauge "agentverse_request_waiting_requests" Count "LLM requests that wait for their turn, by priority." {
         request_waiting_interactive ("priority" = "interactive"), request_waiting_normal ("priority" = "normal"),
@@ -141,6 +155,8 @@ metrics! {
     Counter "agentverse_http_requests_total" Count "Requests answered, by method, route and status." {}
     Histogram "agentverse_http_request_seconds" Seconds "From the head of a request to its answer, by route." {}
     Gauge "agentverse_http_open_requests" Count "Requests being answered." { http_open }
+    Counter "agentverse_http_stalled_connections_total" Count
+        "Connections closed because their clients took nothing of what was sent to them." { http_stalled }
 
     Counter "agentverse_folder_syncs_total" Count "Syncs of the folder's segment files." { folder_syncs }
     Histogram "agentverse_folder_sync_seconds" Seconds "One sync." { folder_sync }

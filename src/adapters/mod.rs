@@ -8,4 +8,6 @@ pub mod kafka;
 pub mod llm;
 pub mod registry;
 pub mod scylla;
+pub mod tantivy;
+mod thread;
 mod words;

@@ -7,9 +7,11 @@
 //!   by everyone.
 //! - `ProvisionTenant` has its own tenant as subject; it may leave the tenant out, which is then made from its id.
 //! - The list of tenants shows the caller's own; on a loopback connection it needs no tenant, and then shows all.
+//! - The feed of events takes the tenant from its address too, for a browser's `EventSource` sends no headers; over
+//!   loopback it needs none, and then shows everybody's.
 
-use super::problem::{MALFORMED, NOT_FOUND, Problem, TENANT_REQUIRED};
-use crate::domain::{Aggregate, TenantId};
+use super::problem::{MALFORMED, NOT_FOUND, Problem, TENANT_MISMATCH, TENANT_REQUIRED};
+use crate::domain::{Aggregate, StreamId, TenantId};
 use crate::flow::query::Reach;
 use crate::flow::receive::{Admission, Claim, Code, Problem as Unreceived};
 use hyper::HeaderMap;
@@ -84,6 +86,32 @@ impl Access {
         Ok((Reach::Tenants(vec![tenant]), Some(vec![tenant.0])))
     }
 
+    /// The tenant whose events the caller reads, where it named one in the address too; `None` where it reads
+    /// everybody's.
+    ///
+    /// # Errors
+    /// When it names two, or none and did not come over loopback.
+    pub fn fed(&self, named: Option<TenantId>) -> Result<Option<TenantId>, Problem> {
+        match (self.named, named) {
+            (Some(header), Some(named)) if header != named => {
+                let detail = format!("AgentVerse-Tenant is {header}, the parameter tenant {named}; make them agree");
+                Err(Problem::new(&TENANT_MISMATCH, detail))
+            }
+            (None, None) if self.loopback => Ok(None),
+            (None, None) => {
+                let detail = "name your tenant in the header AgentVerse-Tenant or the parameter tenant, as a UUID";
+                Err(Problem::new(&TENANT_REQUIRED, detail))
+            }
+            (header, named) => Ok(header.or(named)),
+        }
+    }
+
+    /// Whether a reader of a tenant's events is shown those of a stream; `None` reads everybody's.
+    pub fn is_shown(reader: Option<TenantId>, stream: &StreamId) -> bool {
+        let is_catalogue = stream.tenant.is_shared() && is_catalogued(stream.aggregate);
+        reader.is_none_or(|tenant| tenant == stream.tenant || is_catalogue)
+    }
+
     /// A resource that is not there, and one that is another tenant's, answer alike.
     pub fn not_found(aggregate: Aggregate, id: Uuid) -> Problem {
         let what = aggregate.name().replace('_', " ");
@@ -93,7 +121,7 @@ impl Access {
 
 /// Whether the shared catalogue holds resources of this kind, which every tenant reads.
 pub fn is_catalogued(aggregate: Aggregate) -> bool {
-    matches!(aggregate, Aggregate::McpServer | Aggregate::LlmProvider | Aggregate::AgentTemplate)
+    matches!(aggregate, Aggregate::McpServer | Aggregate::LlmProvider | Aggregate::AgentTemplate | Aggregate::Skill)
 }
 
 impl Admission for Access {
@@ -171,6 +199,17 @@ mod tests {
         assert_eq!(access(None).listable_tenants(), Ok((Reach::All, None)));
         assert!(Access { named: None, loopback: false }.listable_tenants().is_err());
         assert_eq!(access(Some(A)).listable_tenants(), Ok((Reach::Tenants(vec![A]), Some(vec![A.0]))));
+    }
+
+    #[test]
+    fn the_feed_is_of_one_tenant_or_over_loopback_of_all() {
+        assert_eq!(access(Some(A)).fed(None), Ok(Some(A)));
+        assert_eq!(access(None).fed(Some(B)), Ok(Some(B)));
+        assert_eq!(access(None).fed(None), Ok(None));
+        assert_eq!(access(Some(A)).fed(Some(B)).unwrap_err().kind, &TENANT_MISMATCH);
+        let far = Access { named: None, loopback: false };
+        assert_eq!(far.fed(None).unwrap_err().kind, &TENANT_REQUIRED);
+        assert_eq!(far.fed(Some(A)), Ok(Some(A)));
     }
 
     #[test]

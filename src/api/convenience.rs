@@ -175,6 +175,7 @@ mod tests {
             "RequestCoupling",
             "SubmitRequest",
             "OpenBatchFile",
+            "DefineSkill",
         ];
         assert_eq!(creating, expected);
         assert_eq!(revising(Aggregate::LlmProvider), Some("ReviseLlmProvider"));

@@ -2,8 +2,8 @@
 
 use super::resources::time;
 use crate::domain::record::RecordKind;
-use crate::flow::query::Entry;
-use serde_json::{Value, json};
+use crate::flow::query::{Change, Entry};
+use serde_json::{Map, Value, json};
 
 /// The values of the parameter `kind`.
 pub const KIND_CHOICES: [&str; 3] = ["event", "refused", "unchanged"];
@@ -31,7 +31,9 @@ pub fn entry_type(entry: &Entry) -> String {
 pub fn render(entry: &Entry) -> Value {
     let record = &entry.recorded.record;
     let envelope = &record.envelope;
-    json!({
+    let mut shown = json!({
+        "subject": envelope.stream.id,
+        "tenant": envelope.stream.tenant,
         "version": record.version,
         "type": entry_type(entry),
         "kind": kind_name(record.kind),
@@ -45,7 +47,18 @@ pub fn render(entry: &Entry) -> Value {
         "position": record.position,
         "hash": blake3::Hash::from(entry.recorded.hash).to_hex().as_str(),
         "data": entry.data,
-    })
+    });
+    if let Some(changes) = &entry.changes {
+        shown["changes"] = changes.iter().map(change).collect();
+    }
+    shown
+}
+
+/// A side that there is not is left out, for null is a value.
+fn change(change: &Change) -> Value {
+    let sides = [("path", Some(Value::from(change.path.as_str()))), ("before", change.before.clone())];
+    let sides = sides.into_iter().chain([("after", change.after.clone())]);
+    sides.filter_map(|(name, value)| Some((name.to_owned(), value?))).collect::<Map<_, _>>().into()
 }
 
 #[cfg(test)]
@@ -79,12 +92,18 @@ mod tests {
         };
         let event_id = record.event_id();
         let recorded = Recorded { record, hash: [0xab; 32], decided: None };
-        let expected = json!({
-            "version": 7, "type": "agent.AgentMaintained", "kind": "event", "command_id": Uuid::from_u128(3),
+        let mut expected = json!({
+            "subject": stream.id, "tenant": stream.tenant, "version": 7, "type": "agent.AgentMaintained", "kind": "event", "command_id": Uuid::from_u128(3),
             "event_id": event_id, "recorded_at": "2026-01-01T00:00:00.000000Z", "source": "unnamed", "actor": "ada",
             "correlation": null, "causation": "because", "position": 6, "hash": "ab".repeat(32),
             "data": { "reason": "x" },
         });
-        assert_eq!(render(&Entry { recorded, data: json!({ "reason": "x" }) }), expected);
+        let mut entry = Entry { recorded, data: json!({ "reason": "x" }), changes: None };
+        assert_eq!(render(&entry), expected);
+        let change = |before, after| Change { path: "/reason".into(), before, after };
+        entry.changes = Some(vec![change(Some(Value::Null), Some(json!("x"))), change(None, Some(Value::Null))]);
+        expected["changes"] =
+            json!([{ "path": "/reason", "before": null, "after": "x" }, { "path": "/reason", "after": null }]);
+        assert_eq!(render(&entry), expected);
     }
 }

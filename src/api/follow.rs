@@ -9,14 +9,15 @@ use super::entry::{entry_type, render};
 use super::problem::{INVALID_CURSOR, Problem, UNAVAILABLE};
 use super::{ApiSettings, Services};
 use crate::domain::AnyState;
-use crate::flow::query::{Entry, HistoryQuery, Order};
+use crate::flow::query::{Entry, HistoryQuery, Order, Standing};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
 use hyper::StatusCode;
 use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -68,13 +69,14 @@ pub fn after(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     position.map(Some).ok_or_else(|| Problem::new(&INVALID_CURSOR, message))
 }
 
-/// Follows a history from its first page on, which exists.
+/// Follows a history from its first page on, which exists; with `diff`, tells what each event changed.
 ///
 /// # Errors
 /// When too many are followed, or the history cannot be read.
 pub async fn begin(
     services: &Arc<Services>,
     ask: HistoryQuery,
+    diff: bool,
     followers: Option<Followers>,
 ) -> Result<Response, Problem> {
     let full = || {
@@ -87,6 +89,8 @@ pub async fn begin(
     let mut follower = Follower {
         services: services.clone(),
         ask,
+        diff,
+        standing: None,
         seen: None,
         ready: VecDeque::new(),
         stopping: followers.stopping,
@@ -99,18 +103,26 @@ pub async fn begin(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let body = stream::unfold(follower, async |mut follower| follower.next().await.map(|event| (event, follower)));
-    let mut response = Body::from_stream(body).into_response();
+    Ok(streamed(body))
+}
+
+/// An answer of server-sent events.
+pub fn streamed(frames: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+    let mut response = Body::from_stream(frames).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // Proxies that gather would hold back what is meant to be seen as it comes.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 struct Follower {
     services: Arc<Services>,
     ask: HistoryQuery,
+    diff: bool,
+    /// After the last event that was read: what comes is held against it, and nothing is folded twice.
+    standing: Option<Standing>,
     /// Position of the newest entry that was there at the last look, of whatever kind.
     seen: Option<u64>,
     /// Entries that were read and not sent.
@@ -139,7 +151,10 @@ impl Follower {
             }
             self.seen = last;
         }
-        let page = self.services.query.history(&self.ask).await?;
+        let mut page = self.services.query.history(&self.ask).await?;
+        if self.diff {
+            self.services.query.tell_changes(&mut page.entries, &mut self.standing).await?;
+        }
         let last = page.entries.last().map(|entry| entry.recorded.record.position);
         self.ask.after = last.or(self.ask.after);
         self.ready.extend(page.entries);
@@ -157,7 +172,7 @@ impl Follower {
     }
 
     /// The next piece, when there is one.
-    async fn next(&mut self) -> Option<Result<Bytes, std::io::Error>> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         let mut pause = LOOK;
         loop {
             if let Some(entry) = self.ready.pop_front() {
@@ -174,7 +189,7 @@ impl Follower {
                 Ok(()) if self.has_ended => return Some(Ok(Bytes::from_static(b"event: end\ndata: {}\n\n"))),
                 Ok(()) => {}
                 // The client comes back with the id that it had last.
-                Err(problem) => return Some(Err(std::io::Error::other(problem.detail))),
+                Err(problem) => return Some(Err(io::Error::other(problem.detail))),
             }
             if self.said_at.elapsed() >= SILENCE_MAX {
                 self.said_at = Instant::now();

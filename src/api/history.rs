@@ -1,5 +1,5 @@
 //! `GET /v1/<plural>/{id}/history`: all that happened to a resource, and all that was refused; in pages, or followed
-//! ([`follow`]).
+//! ([`follow`]). With `diff=true` each event tells what it changed, which costs a fold of all before the page.
 
 use super::access::{Access, Loopback};
 use super::entry::{kind_name, render};
@@ -31,6 +31,7 @@ pub async fn get(
     let order = params.choice("order", &[("asc", Order::OldestFirst), ("desc", Order::NewestFirst)])?;
     let order = order.unwrap_or_default();
     let kinds = kinds(&mut params)?;
+    let diff = diff(&mut params)?;
     let cursor = params.one("cursor")?;
     params.finish()?;
     let mut absent = Access::not_found(aggregate, id);
@@ -47,9 +48,12 @@ pub async fn get(
             }
         };
         let ask = HistoryQuery { stream, order, kinds: kinds.clone(), after, limit };
-        let page = services.query.history(&ask).await?;
+        let mut page = services.query.history(&ask).await?;
         if after.is_none() && page.entries.is_empty() && !exists(services, &ask).await? {
             continue;
+        }
+        if diff {
+            services.query.tell_changes(&mut page.entries, &mut None).await?;
         }
         let next = page.next.map(|position| cursor::encode(&parts, &position.to_be_bytes()));
         let items: Vec<Value> = page.entries.iter().map(render).collect();
@@ -68,6 +72,7 @@ async fn followed(
     let id = params::id(request.uri())?;
     let mut params = Params::of(request.uri())?;
     let kinds = kinds(&mut params)?;
+    let diff = diff(&mut params)?;
     params.finish()?;
     let after = follow::after(request.headers())?;
     let followers = request.extensions().get().cloned();
@@ -76,7 +81,7 @@ async fn followed(
         let ask = HistoryQuery { stream, order: Order::OldestFirst, kinds: kinds.clone(), after, limit: 1 };
         let any = HistoryQuery { kinds: Vec::new(), order: Order::NewestFirst, after: None, ..ask.clone() };
         if !services.query.history(&any).await?.entries.is_empty() {
-            return follow::begin(services, ask, followers).await;
+            return follow::begin(services, ask, diff, followers).await;
         }
     }
     Err(Access::not_found(aggregate, id))
@@ -95,4 +100,9 @@ fn kinds(params: &mut Params) -> Result<Vec<RecordKind>, Problem> {
     let all = [RecordKind::Event, RecordKind::Refusal, RecordKind::Unchanged];
     let choices: Vec<_> = all.iter().map(|kind| (kind_name(*kind), *kind)).collect();
     Ok(params.choice("kind", &choices)?.into_iter().collect())
+}
+
+/// Whether to tell what each event changed.
+fn diff(params: &mut Params) -> Result<bool, Problem> {
+    Ok(params.choice("diff", &[("true", true), ("false", false)])?.unwrap_or_default())
 }

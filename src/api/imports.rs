@@ -61,13 +61,23 @@ pub async fn post(services: &Arc<Services>, loopback: Loopback, request: Request
     let (mut head, body) = request.into_parts();
     let access = Access::of(&head.headers, loopback)?;
     let tenant = access.tenant()?;
-    let ask = Ask::of(&head, (services.ids)())?;
+    let mut ask = Ask::of(&head, (services.ids)())?;
     let importers = head.extensions.remove::<Importers>();
     let importers = importers.ok_or_else(|| Problem::new(&UNAVAILABLE, "this node takes no imports"))?;
     let place = importers.enter()?;
     let settings = services.settings.imports;
     let kind = ask.kind;
     let body = body::timely(body, services.settings.body_timeout, IMPORT_MAX);
+    let came = if kind.is_lines() {
+        Came::Lines(body)
+    } else {
+        let whole = whole(body, settings, services.settings.body_timeout).await?;
+        let length = whole.len() as u64;
+        let read = tokio::task::spawn_blocking(move || Document::read(kind, &whole)).await;
+        let mut read = read.map_err(|_| Problem::new(&MALFORMED, "the document cannot be read"))?;
+        ask.select(&mut read, tenant)?;
+        Came::Whole(read, length)
+    };
     let engine = Engine {
         gateway: services.gateway.clone(),
         query: services.query.clone(),
@@ -76,22 +86,30 @@ pub async fn post(services: &Arc<Services>, loopback: Loopback, request: Request
         wait: services.settings.wait_timeout_max,
         order: ask.order(tenant, importers.stopping),
     };
-    let work = if kind.is_lines() {
-        Work { engine, batches: source::lines(body, kind, ask.mapping, settings).boxed(), outset: Outset::default() }
-    } else {
-        let whole = whole(body, settings, services.settings.body_timeout).await?;
-        let length = whole.len() as u64;
-        let document = tokio::task::spawn_blocking(move || Document::read(kind, &whole)).await;
-        let document = document.map_err(|_| Problem::new(&MALFORMED, "the document cannot be read"))?;
-        let outset = Outset {
-            entries_total: Some(document.entries.len() as u64),
-            superseded: document.superseded,
-            withdrawn: document.withdrawn,
-            has_more: document.has_more,
-        };
-        Work { engine, batches: batches(document.entries, length, settings.batch_max).boxed(), outset }
+    let work = match came {
+        Came::Lines(body) => Work {
+            engine,
+            batches: source::lines(body, kind, ask.mapping, settings).boxed(),
+            outset: Outset::default(),
+        },
+        Came::Whole(document, length) => {
+            let outset = Outset {
+                entries_total: Some(document.entries_total()),
+                superseded: document.superseded,
+                withdrawn: document.withdrawn,
+                skipped: document.skipped,
+                has_more: document.has_more,
+            };
+            Work { engine, batches: batches(document.entries, length, settings.batch_max).boxed(), outset }
+        }
     };
     if follow::is_wanted(&head.headers) { Ok(told(work, place)) } else { Ok(reported(work, settings, place).await) }
+}
+
+/// What is imported as it comes, or all of it with its size.
+enum Came {
+    Lines(BoxStream<'static, io::Result<Bytes>>),
+    Whole(Document, u64),
 }
 
 /// An import that is ready to go.

@@ -7,12 +7,15 @@
 
 mod access;
 mod answer;
+mod as_of;
 mod astray;
 mod body;
 mod commands;
 mod convenience;
 mod cursor;
+mod discover;
 mod entry;
+mod events;
 mod follow;
 mod health;
 mod heartbeat;
@@ -27,7 +30,9 @@ mod problem;
 mod registry;
 mod resources;
 mod routes;
+mod search;
 mod server;
+mod stalled;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -36,6 +41,7 @@ mod usage;
 pub use problem::Problem;
 pub use server::{serve, serve_operator};
 
+use crate::flow::feed::Feed;
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
 use crate::flow::import::ImportSettings;
@@ -63,6 +69,12 @@ pub struct ApiSettings {
     pub connections_max: usize,
     /// Most histories that are followed at once.
     pub followers_max: usize,
+    /// Most readers of the feed of events at once.
+    pub event_readers_max: usize,
+    /// Most bytes of events that are held for one of them.
+    pub event_reader_bytes_max: usize,
+    /// Longest that a client may take nothing of what is sent to it.
+    pub stalled_max: Duration,
     /// How long requests under way may take to end at shutdown.
     pub drain_timeout: Duration,
     pub imports: ImportSettings,
@@ -79,6 +91,9 @@ impl Default for ApiSettings {
             wait_timeout_max: Duration::from_secs(30),
             connections_max: 4_096,
             followers_max: 1_000,
+            event_readers_max: 1_000,
+            event_reader_bytes_max: 2 * 1024 * 1024,
+            stalled_max: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             imports: ImportSettings::default(),
         }
@@ -98,6 +113,7 @@ pub struct Operator {
 pub struct Services {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
+    pub feed: Arc<Feed>,
     pub heartbeats: Arc<dyn Heartbeats>,
     /// On a node that carries requests out.
     pub completions: Option<openai::Completions>,

@@ -88,7 +88,12 @@ impl Params {
     /// # Errors
     /// When either has no such value.
     pub fn wait(&mut self, default: Wait, settings: &ApiSettings) -> Result<(Wait, Duration), Problem> {
-        let choices = [("accepted", Wait::Accepted), ("applied", Wait::Applied), ("projected", Wait::Projected)];
+        let choices = [
+            ("accepted", Wait::Accepted),
+            ("applied", Wait::Applied),
+            ("projected", Wait::Projected),
+            ("searchable", Wait::Searchable),
+        ];
         let wait = self.choice("wait", &choices)?.unwrap_or(default);
         let timeout = self.number("timeout_ms", 0, settings.wait_timeout_max.as_millis() as u64)?;
         Ok((wait, timeout.map_or(settings.wait_timeout, Duration::from_millis)))

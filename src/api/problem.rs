@@ -2,7 +2,7 @@
 
 use crate::flow::said::Said;
 use crate::flow::{query, receive};
-use crate::ports::{index, journal, topic, usage, views};
+use crate::ports::{index, journal, search, topic, usage, views};
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -51,6 +51,8 @@ kinds! {
     INVALID_PRECONDITION: "invalid_precondition", BAD_REQUEST, "The If-Match header cannot be read";
     HISTORY_TOO_LONG: "history_too_long", BAD_REQUEST, "The history is too long to read from its beginning";
     NOT_FOUND: "not_found", NOT_FOUND, "There is no such resource";
+    NOT_YET_THERE: "not_yet_there", NOT_FOUND, "The resource was not there yet";
+    NO_SUCH_VERSION: "no_such_version", NOT_FOUND, "The resource has no such version";
     NO_ANSWER: "no_answer", NOT_FOUND, "The request has no answer to show";
     NO_SUCH_ROUTE: "no_such_route", NOT_FOUND, "There is no such route";
     METHOD_NOT_ALLOWED: "method_not_allowed", METHOD_NOT_ALLOWED, "The route does not take this method";
@@ -169,12 +171,27 @@ impl From<query::Error> for Problem {
                 let detail = format!("{error}; read it from its end with order=desc");
                 return Self::new(&HISTORY_TOO_LONG, detail);
             }
+            Error::TooFar { .. } => {
+                let detail = format!(
+                    "{error}, so it is told as it stands, without its past and without what its events changed; raise \
+                     the setting folded_records_max"
+                );
+                return Self::new(&HISTORY_TOO_LONG, detail);
+            }
             Error::Damaged { .. } => true,
             Error::Views(error) => matches!(error, views::Error::Damaged(_)),
             Error::Usage(error) => matches!(error, usage::Error::Damaged(_)),
             Error::Index(error) => matches!(error, index::Error::Damaged(_)),
             Error::Journal(error) => matches!(error, journal::Error::Damaged { .. }),
             Error::Topics(_) => false,
+            Error::Search(search::Error::Building { .. }) => {
+                let detail = format!("{error}; searches, sorts and counts answer once it is built, all else does now");
+                return Self { retry_after: Some(Duration::from_secs(1)), ..Self::new(&UNAVAILABLE, detail) };
+            }
+            Error::Search(search::Error::Unavailable(_)) => {
+                return Self::new(&UNAVAILABLE, format!("{error}; all else answers"));
+            }
+            Error::Search(error) => matches!(error, search::Error::Damaged(_)),
         };
         Self::store(&error, damaged)
     }

@@ -3,9 +3,10 @@
 use super::access::{Access, Loopback, is_catalogued};
 use super::params::{self, Params};
 use super::problem::{INVALID_QUERY, NO_ANSWER, Problem};
-use super::{Services, answer, cursor};
+use super::search::{self, Shape};
+use super::{Services, answer, as_of, cursor};
 use crate::domain::{Aggregate, AnyState, Micros, StreamId, TenantId, coupling, llm_request};
-use crate::flow::query::{Filter, ListQuery, Place, Reach, Resource};
+use crate::flow::query::{At, Filter, ListQuery, Page, Place, Reach, Resource};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::header::{ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH};
@@ -31,26 +32,90 @@ pub async fn list(
     request: Request,
 ) -> Result<Response, Problem> {
     let access = Access::of(request.headers(), loopback)?;
-    let (ask, parts) = list_query(&access, aggregate, request.uri())?;
-    let page = services.query.list(&ask).await?;
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let mut params = Params::of(request.uri())?;
+    let at = as_of::time_of_list(&mut params, services.query.now())?;
+    let shape = Shape::of(&mut params, aggregate)?;
+    let listing = listing(&access, aggregate, &mut params, &shape, at)?;
+    params.finish()?;
+    let (page, next) = match shape.is_search() {
+        true => search::page(services, &listing, &shape).await?,
+        false => page(services, &listing, at).await?,
+    };
+    let items: Vec<Value> = page.items.iter().map(|resource| shape.pick(render(resource))).collect();
+    Ok(answer::json(StatusCode::OK, json!({ "items": items, "next_cursor": next }).to_string()))
+}
+
+/// One page in the order of ids, with the cursor of the next.
+async fn page(services: &Services, listing: &Listing, at: Option<Micros>) -> Result<(Page, Option<String>), Problem> {
+    let after = listing.cursor.as_ref().map(|text| place(&listing.parts, text)).transpose()?;
+    let ask = ListQuery { after, ..listing.ask.clone() };
+    let page = match at {
+        Some(at) => {
+            as_of::caught_up(services, ask.aggregate).await?;
+            services.query.list_as_of(&ask, at).await?
+        }
+        None => services.query.list(&ask).await?,
+    };
+    let parts: Vec<&str> = listing.parts.iter().map(String::as_str).collect();
     let next = page.next.map(|place| {
         let bytes = [place.tenant.0.into_bytes(), place.id.into_bytes()].concat();
         cursor::encode(&parts, &bytes)
     });
-    let items: Vec<Value> = page.items.iter().map(render).collect();
-    Ok(answer::json(StatusCode::OK, json!({ "items": items, "next_cursor": next }).to_string()))
+    Ok((page, next))
 }
 
-/// What a list asks for, and what spells out its query for the cursor.
-fn list_query(access: &Access, aggregate: Aggregate, uri: &Uri) -> Result<(ListQuery, Vec<String>), Problem> {
-    let mut params = Params::of(uri)?;
-    let (mut reach, mut ids) = match aggregate {
-        Aggregate::Tenant => access.listable_tenants()?,
-        _ => (Reach::Tenants(access.readable(aggregate)?), None),
-    };
+/// What a list asks for.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Without its place, which the cursor names.
+    pub ask: ListQuery,
+    /// What spells out the query for the cursor.
+    pub parts: Vec<String>,
+    pub cursor: Option<String>,
+}
+
+fn listing(
+    access: &Access,
+    aggregate: Aggregate,
+    params: &mut Params,
+    shape: &Shape,
+    at: Option<Micros>,
+) -> Result<Listing, Problem> {
     let limit = params.limit()?;
-    let after = params.one("cursor")?;
+    let cursor = params.one("cursor")?;
+    let named = params.all("id");
+    let (reach, filters) = selection(access, aggregate, params)?;
+    let visible = match aggregate {
+        Aggregate::Tenant => access.listable_tenants()?.1,
+        _ => None,
+    };
+    let ids = if named.is_empty() { visible } else { Some(asked(&named, limit, visible.as_deref())?) };
+    if shape.is_search() && !named.is_empty() {
+        let detail =
+            "id goes with filters alone: what is looked for by its id is not searched or sorted; leave out q and sort";
+        return Err(Problem::new(&INVALID_QUERY, detail));
+    }
+    if shape.is_search() && at.is_some() {
+        let detail =
+            "searches and sorts show what is there now, and no moment of the past: leave out q and sort, or as_of";
+        return Err(Problem::new(&INVALID_QUERY, detail));
+    }
+    let mut parts = spelled_out(aggregate, &reach, &filters);
+    parts.extend(shape.spelled_out());
+    parts.extend(at.map(|at| format!("as_of={at}")));
+    let ask = ListQuery { aggregate, reach, ids, filters, updated_since: shape.updated_since, after: None, limit };
+    Ok(Listing { ask, parts, cursor })
+}
+
+/// Reads which resources a question is about: whose, and which filters they must pass.
+///
+/// # Errors
+/// When the request names no tenant, or a parameter has no such value.
+pub fn selection(access: &Access, aggregate: Aggregate, params: &mut Params) -> Result<(Reach, Vec<Filter>), Problem> {
+    let mut reach = match aggregate {
+        Aggregate::Tenant => access.listable_tenants()?.0,
+        _ => Reach::Tenants(access.readable(aggregate)?),
+    };
     if is_catalogued(aggregate) {
         let [with, without, only] = SHARED_CHOICES;
         let choices = [(with, Shared::With), (without, Shared::Without), (only, Shared::Only)];
@@ -60,30 +125,23 @@ fn list_query(access: &Access, aggregate: Aggregate, uri: &Uri) -> Result<(ListQ
             (Some(Shared::With) | None, _) => reach,
         };
     }
-    let asked_ids = params.all("id");
-    if !asked_ids.is_empty() {
-        let asked = asked_ids.iter().map(|id| Uuid::parse_str(id)).collect::<Result<Vec<_>, _>>();
-        let mut asked = asked.map_err(|_| Problem::new(&INVALID_QUERY, "id must be a UUID"))?;
-        asked.sort_unstable();
-        asked.dedup();
-        asked.retain(|id| ids.as_ref().is_none_or(|ids| ids.contains(id)));
-        if asked.len() > limit {
-            return Err(Problem::new(
-                &INVALID_QUERY,
-                format!("{} ids are more than the limit of {limit}", asked.len()),
-            ));
-        }
-        ids = Some(asked);
-    }
-    let names = std::iter::once("status").chain(aggregate.filters().iter().copied());
-    let filters: Vec<Filter> = names
+    let filters = search::filters(aggregate)
         .map(|name| Filter { name: name.to_owned(), values: params.all(name) })
-        .filter(|filter| !filter.values.is_empty())
-        .collect();
-    params.finish()?;
-    let parts = spelled_out(aggregate, &reach, &filters);
-    let after = after.map(|text| place(&parts, &text)).transpose()?;
-    Ok((ListQuery { aggregate, reach, ids, filters, after, limit }, parts))
+        .filter(|filter| !filter.values.is_empty());
+    Ok((reach, filters.collect()))
+}
+
+/// The ids that are named, each once; of those that may be seen.
+fn asked(named: &[String], limit: usize, visible: Option<&[Uuid]>) -> Result<Vec<Uuid>, Problem> {
+    let asked = named.iter().map(|id| Uuid::parse_str(id)).collect::<Result<Vec<_>, _>>();
+    let mut asked = asked.map_err(|_| Problem::new(&INVALID_QUERY, "id must be a UUID"))?;
+    asked.sort_unstable();
+    asked.dedup();
+    asked.retain(|id| visible.is_none_or(|ids| ids.contains(id)));
+    if asked.len() > limit {
+        return Err(Problem::new(&INVALID_QUERY, format!("{} ids are more than the limit of {limit}", asked.len())));
+    }
+    Ok(asked)
 }
 
 /// What must stay the same from page to page.
@@ -114,7 +172,7 @@ pub async fn get(
     aggregate: Aggregate,
     request: Request,
 ) -> Result<Response, Problem> {
-    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let resource = at_any_moment(services, loopback, aggregate, request.headers(), request.uri()).await?;
     let tag = format!("\"{}\"", resource.version);
     let unchanged = request.headers().get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = match unchanged {
@@ -128,7 +186,7 @@ pub async fn get(
 }
 
 pub async fn explain(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
-    let resource = readable(services, loopback, Aggregate::Coupling, request.headers(), request.uri()).await?;
+    let resource = at_any_moment(services, loopback, Aggregate::Coupling, request.headers(), request.uri()).await?;
     let AnyState::Coupling(state) = &resource.state else {
         return Err(Access::not_found(Aggregate::Coupling, resource.stream.id));
     };
@@ -138,7 +196,9 @@ pub async fn explain(services: &Services, loopback: Loopback, request: Request) 
 /// What a request to an LLM was answered, as its provider said it.
 pub async fn answer_of(services: &Services, loopback: Loopback, request: Request) -> Result<Response, Problem> {
     let aggregate = Aggregate::LlmRequest;
-    let resource = readable(services, loopback, aggregate, request.headers(), request.uri()).await?;
+    let access = Access::of(request.headers(), loopback)?;
+    Params::of(request.uri())?.finish()?;
+    let resource = readable(services, access, aggregate, params::id(request.uri())?, None).await?;
     let AnyState::LlmRequest(state) = &resource.state else {
         return Err(Access::not_found(aggregate, resource.stream.id));
     };
@@ -155,8 +215,8 @@ pub async fn answer_of(services: &Services, loopback: Loopback, request: Request
     Err(Problem::new(&NO_ANSWER, why))
 }
 
-/// The resource in the path, of the caller's tenant or of the shared catalogue.
-async fn readable(
+/// The resource in the path, as it stands or as of the moment that the query names.
+async fn at_any_moment(
     services: &Services,
     loopback: Loopback,
     aggregate: Aggregate,
@@ -164,18 +224,41 @@ async fn readable(
     uri: &Uri,
 ) -> Result<Resource, Problem> {
     let access = Access::of(headers, loopback)?;
-    Params::of(uri)?.finish()?;
-    let id = params::id(uri)?;
+    let mut params = Params::of(uri)?;
+    let at = as_of::moment(&mut params, services.query.now())?;
+    params.finish()?;
+    readable(services, access, aggregate, params::id(uri)?, at).await
+}
+
+/// A resource of the caller's tenant or of the shared catalogue.
+async fn readable(
+    services: &Services,
+    access: Access,
+    aggregate: Aggregate,
+    id: Uuid,
+    at: Option<At>,
+) -> Result<Resource, Problem> {
+    let mut absent = None;
     for tenant in access.readable(aggregate)? {
-        if let Some(resource) = services.query.get(StreamId::new(tenant, aggregate, id)).await? {
-            return Ok(resource);
+        let stream = StreamId::new(tenant, aggregate, id);
+        match at {
+            None => {
+                if let Some(resource) = services.query.get(stream).await? {
+                    return Ok(resource);
+                }
+            }
+            Some(at) => match services.query.get_as_of(stream, at).await?.map(as_of::stood) {
+                Some(Ok(resource)) => return Ok(resource),
+                Some(Err(problem)) => absent = absent.or(Some(problem)),
+                None => {}
+            },
         }
     }
-    Err(Access::not_found(aggregate, id))
+    Err(absent.unwrap_or_else(|| Access::not_found(aggregate, id)))
 }
 
 /// A resource as readers see it: what its aggregate shows, and what every resource has.
-fn render(resource: &Resource) -> Value {
+pub fn render(resource: &Resource) -> Value {
     item(&resource.stream, resource, resource.state.status(), resource.state.view())
 }
 
@@ -210,8 +293,20 @@ mod tests {
         Access::of(&headers, Loopback(true)).unwrap()
     }
 
+    fn listed(aggregate: Aggregate, query: &str) -> Result<Listing, Problem> {
+        let mut params = Params::of(&format!("/v1/x?{query}").parse().unwrap())?;
+        let at = as_of::time_of_list(&mut params, Micros::MAX)?;
+        let shape = Shape::of(&mut params, aggregate)?;
+        let mut listing = listing(&access(), aggregate, &mut params, &shape, at)?;
+        params.finish()?;
+        if let Some(cursor) = &listing.cursor {
+            listing.ask.after = Some(place(&listing.parts, cursor)?);
+        }
+        Ok(listing)
+    }
+
     fn ask(aggregate: Aggregate, query: &str) -> Result<ListQuery, Problem> {
-        list_query(&access(), aggregate, &format!("/v1/x?{query}").parse().unwrap()).map(|(ask, _)| ask)
+        listed(aggregate, query).map(|listing| listing.ask)
     }
 
     #[test]
@@ -235,7 +330,11 @@ mod tests {
         assert_eq!(reach("shared=false"), Reach::Tenants(vec![TENANT]));
         assert_eq!(reach("shared=only"), Reach::Tenants(vec![TenantId::SHARED]));
         let problem = ask(Aggregate::Agent, "shared=only").unwrap_err();
-        assert!(problem.detail.contains("known: limit, cursor, id, status"), "{}", problem.detail);
+        assert!(
+            problem.detail.contains("known: as_of, q, sort, updated_since, fields, limit, cursor, id, status"),
+            "{}",
+            problem.detail
+        );
     }
 
     #[test]
@@ -247,8 +346,7 @@ mod tests {
 
     #[test]
     fn a_cursor_goes_with_its_filters_and_its_tenant() {
-        let uri = |query: &str| format!("/v1/agents?{query}").parse::<Uri>().unwrap();
-        let (_, parts) = list_query(&access(), Aggregate::Agent, &uri("status=idle")).unwrap();
+        let parts = listed(Aggregate::Agent, "status=idle").unwrap().parts;
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let bytes = [TENANT.0.into_bytes(), [9; 16]].concat();
         let cursor = cursor::encode(&parts, &bytes);
@@ -256,5 +354,12 @@ mod tests {
         assert_eq!(again.after, Some(Place { tenant: TENANT, id: Uuid::from_bytes([9; 16]) }));
         assert!(ask(Aggregate::Agent, &format!("status=active&cursor={cursor}")).is_err());
         assert!(ask(Aggregate::Coupling, &format!("status=idle&cursor={cursor}")).is_err());
+        let then = "status=idle&as_of=2026-01-01T01:00:00%2B01:00";
+        assert!(ask(Aggregate::Agent, &format!("{then}&cursor={cursor}")).is_err(), "it is of the list of today");
+        let parts = listed(Aggregate::Agent, then).unwrap().parts;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let cursor = cursor::encode(&parts, &bytes);
+        assert!(ask(Aggregate::Agent, &format!("status=idle&as_of=2026-01-01T00:00:00Z&cursor={cursor}")).is_ok());
+        assert!(ask(Aggregate::Agent, &format!("status=idle&as_of=2026-01-01T00:00:01Z&cursor={cursor}")).is_err());
     }
 }

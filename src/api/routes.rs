@@ -3,8 +3,8 @@
 use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
-    Operator, Services, astray, commands, convenience, health, heartbeat, history, imports, letters, openai, openapi,
-    outcomes, registry, resources, status, usage,
+    Operator, Services, astray, commands, convenience, discover, events, health, heartbeat, history, imports, letters,
+    openai, openapi, outcomes, registry, resources, search, status, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -26,8 +26,14 @@ pub enum Endpoint {
     Revise(Aggregate, &'static str),
     Perform(Aggregate, &'static str),
     List(Aggregate),
+    /// How many, also by the values of a filter.
+    Count(Aggregate),
+    /// Who can do something.
+    Discover(Aggregate),
     Get(Aggregate),
     History(Aggregate),
+    /// The live feed.
+    Events,
     Explain,
     /// Of a request to an LLM.
     Answer,
@@ -36,6 +42,8 @@ pub enum Endpoint {
     Usage,
     /// How this node's requests do.
     RequestsStatus,
+    /// How this node's replica stands.
+    ReplicaStatus,
     DeadLetters,
     DeadLetter,
     Redrive,
@@ -147,8 +155,13 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Post, "/v1/imports".into(), Endpoint::Imports);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
+    add(Method::Get, "/v1/events".into(), Endpoint::Events);
     add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
     add(Method::Get, "/v1/status/requests".into(), Endpoint::RequestsStatus);
+    add(Method::Get, "/v1/status/replica".into(), Endpoint::ReplicaStatus);
+    for aggregate in discover::KINDS {
+        add(Method::Get, format!("/v1/discover/{}", aggregate.plural()), Endpoint::Discover(aggregate));
+    }
     add(Method::Get, "/v1/dead-letters".into(), Endpoint::DeadLetters);
     add(Method::Get, "/v1/dead-letters/{id}".into(), Endpoint::DeadLetter);
     add(Method::Post, "/v1/dead-letters/{id}/redrive".into(), Endpoint::Redrive);
@@ -156,7 +169,10 @@ pub fn table() -> Vec<Route> {
         let collection = format!("/v1/{}", aggregate.plural());
         let item = format!("{collection}/{{id}}");
         add(Method::Get, collection.clone(), Endpoint::List(aggregate));
-        add(Method::Post, collection, Endpoint::Create(aggregate, convenience::creating(aggregate)));
+        add(Method::Post, collection.clone(), Endpoint::Create(aggregate, convenience::creating(aggregate)));
+        if aggregate.is_searched() {
+            add(Method::Get, format!("{collection}/count"), Endpoint::Count(aggregate));
+        }
         add(Method::Get, item.clone(), Endpoint::Get(aggregate));
         if let Some(command) = convenience::revising(aggregate) {
             add(Method::Patch, item.clone(), Endpoint::Revise(aggregate, command));
@@ -251,14 +267,18 @@ async fn serve(
             convenience::run(services, loopback, (aggregate, command), false, request).await
         }
         Endpoint::List(aggregate) => resources::list(services, loopback, aggregate, request).await,
+        Endpoint::Count(aggregate) => search::count(services, loopback, aggregate, request).await,
+        Endpoint::Discover(aggregate) => discover::get(services, loopback, aggregate, request).await,
         Endpoint::Get(aggregate) => resources::get(services, loopback, aggregate, request).await,
         Endpoint::History(aggregate) => history::get(services, loopback, aggregate, request).await,
+        Endpoint::Events => events::get(services, loopback, request).await,
         Endpoint::Explain => resources::explain(services, loopback, request).await,
         Endpoint::Answer => resources::answer_of(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
         Endpoint::Usage => usage::list(services, loopback, request).await,
         Endpoint::RequestsStatus => status::requests(services, loopback, &request),
+        Endpoint::ReplicaStatus => search::standing(services, request.uri()),
         Endpoint::DeadLetters => letters::list(services, loopback, request).await,
         Endpoint::DeadLetter => letters::get(services, loopback, request).await,
         Endpoint::Redrive => letters::redrive(services, loopback, request).await,

@@ -1,9 +1,11 @@
 //! The HTTP server: connections in, bounded in number and patience; at shutdown, what is under way ends first.
 
 use super::access::Loopback;
+use super::events::Readers;
 use super::follow::Followers;
 use super::imports::Importers;
 use super::routes::{operator_router, router};
+use super::stalled::Impatient;
 use super::{ApiSettings, Operator, Services};
 use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,7 +33,9 @@ pub async fn serve(listener: TcpListener, services: Arc<Services>, shutdown: Can
     let loopback = Loopback(listener.local_addr()?.ip().is_loopback());
     let followers = Followers::new(&services.settings, shutdown.clone());
     let importers = Importers::new(&services.settings, shutdown.clone());
+    let readers = Readers::new(&services.settings, shutdown.clone());
     let router = router(&services, loopback).layer(Extension(followers)).layer(Extension(importers));
+    let router = router.layer(Extension(readers));
     serve_router(listener, router, &services.settings, shutdown).await;
     Ok(())
 }
@@ -47,7 +51,8 @@ pub async fn serve_operator(
 }
 
 async fn serve_router(listener: TcpListener, router: Router, settings: &ApiSettings, shutdown: CancellationToken) {
-    let server = Server { router, builder: builder(settings.header_timeout), graceful: GracefulShutdown::new() };
+    let (builder, stalled_max) = (builder(settings.header_timeout), settings.stalled_max);
+    let server = Server { router, builder, stalled_max, graceful: GracefulShutdown::new() };
     let connections = Arc::new(Semaphore::new(settings.connections_max));
     while let Some((stream, permit)) = accept(&listener, &connections, &shutdown).await {
         server.connect(stream, permit);
@@ -61,6 +66,7 @@ async fn serve_router(listener: TcpListener, router: Router, settings: &ApiSetti
 struct Server {
     router: Router,
     builder: auto::Builder<TokioExecutor>,
+    stalled_max: Duration,
     graceful: GracefulShutdown,
 }
 
@@ -69,7 +75,8 @@ impl Server {
         // An answer is small and waited for.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection =
+            self.builder.serve_connection(TokioIo::new(Impatient::new(stream, self.stalled_max)), service).into_owned();
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             // Most often a client that went away or was too slow: its own affair.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::{Aggregate, AnyState, StreamId, TenantId};
+use crate::flow::feed::Source;
 use crate::flow::heartbeat::{BeatAnswer, Error as BeatError};
 use crate::flow::query::stores::{Stores, query};
 use crate::ports::views::{RowData, ViewRow};
@@ -28,6 +29,12 @@ impl Heartbeats for Beats {
             _ => Err(BeatError::UnknownAgent),
         }
     }
+}
+
+/// The same.
+fn feed() -> Arc<Feed> {
+    let clock = Arc::new(crate::flow::query::stores::At(0));
+    Arc::new(Feed::new(Source::Told, Arc::new(Stores::default()), clock, 1.into(), 0))
 }
 
 /// No request of these tests reaches it.
@@ -64,6 +71,7 @@ async fn start(settings: ApiSettings) -> Running {
     let services = Services {
         gateway: gateway(),
         query: Arc::new(query(Stores { rows: rows.into_iter().collect(), ..Stores::default() })),
+        feed: feed(),
         heartbeats: Arc::new(Beats),
         completions: None,
         operator: super::Operator {

@@ -95,6 +95,7 @@ fn services(node: &Node, settings: &Settings, telemetry: &Telemetry, loaded: Arc
     Services {
         gateway: node.gateway.clone(),
         query: node.query.clone(),
+        feed: node.feed.clone(),
         heartbeats: node.leases.clone(),
         completions: node.requests.as_ref().map(Requests::completions),
         operator: Operator {

@@ -25,10 +25,10 @@ pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done; send: every command was accepted or applied
   1  failed for a reason that has no code of its own; topics diff, schemas diff: there are differences; schemas
-     check: there are conflicts
+     check: there are conflicts; provision status: something is missing or different
   2  wrong usage
   3  at least one command was refused by a rule; import: an entry was refused, or nothing could be retired;
-     topics, migrate: a change was refused, and none was made
+     provision: a tenant or an agent was, or would be; topics, migrate: a change was refused, and none was made
   4  at least one command was malformed or dead-lettered
   5  there is no such resource
   6  the server cannot be reached, is busy, or did not answer in time; the same command ids can be sent again

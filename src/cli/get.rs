@@ -3,6 +3,7 @@
 use super::client::{self, Request};
 use super::exit::{Error, Exit};
 use super::output::{self, Format};
+use super::url::append_query;
 use super::{Remote, block_on, kind};
 use crate::domain::Aggregate;
 use serde_json::Value;
@@ -14,13 +15,19 @@ pub struct Args {
     #[arg(value_parser = kind::parse)]
     kind: Aggregate,
     id: Uuid,
+    /// As it stood then: a time as in 2026-01-31T12:00:00Z, or a version
+    #[arg(long, value_name = "TIME|VERSION")]
+    as_of: Option<String>,
     #[command(flatten)]
     remote: Remote,
 }
 
 pub fn run(args: Args) -> Result<Exit, Error> {
     let tenant = tenant_of(&args.remote, args.kind, args.id)?;
-    let target = format!("/v1/{}/{}", args.kind.plural(), args.id);
+    let mut target = format!("/v1/{}/{}", args.kind.plural(), args.id);
+    if let Some(moment) = &args.as_of {
+        append_query(&mut target, "as_of", moment);
+    }
     let answer = block_on(async {
         Ok(client::request(&args.remote.url, args.remote.timeout(), Request::get(target, Some(tenant))).await?)
     })?;

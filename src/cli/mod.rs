@@ -1,6 +1,7 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `import`, `get`, `list`, `history`, `explain`, `usage`, `feedback`, `top`, `dead-letters` and `load` are clients:
+//! `send`, `import`, `provision`, `get`, `list`, `count`, `discover`, `history`, `watch`, `explain`, `usage`, `feedback`, `top`,
+//! `dead-letters` and `load` are clients:
 //! they speak HTTP to a running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
 
@@ -9,9 +10,10 @@ pub mod check;
 pub mod client;
 mod completions;
 pub mod config;
+mod count;
 mod daemon;
-mod decimal;
 pub mod dev;
+mod discover;
 pub mod exit;
 mod explain;
 mod fake_provider;
@@ -26,6 +28,7 @@ pub mod load;
 mod migrate;
 pub mod output;
 mod pages;
+mod provision;
 mod role;
 mod schemas;
 mod send;
@@ -36,6 +39,7 @@ mod top;
 mod topics;
 pub mod url;
 mod usage;
+mod watch;
 
 use crate::runtime::settings;
 use clap::{Parser, Subcommand};
@@ -78,9 +82,18 @@ enum Command {
     /// List resources
     #[command(after_help = exit::EXIT_CODES)]
     List(list::Args),
+    /// Count resources, by the values of a filter too
+    #[command(after_help = exit::EXIT_CODES)]
+    Count(count::Args),
+    /// Find who can do something, the best first, and why
+    #[command(after_help = exit::EXIT_CODES)]
+    Discover(discover::Args),
     /// Show what happened to one resource, oldest first
     #[command(after_help = exit::EXIT_CODES)]
     History(history::Args),
+    /// Show what happens, as it happens, or all that happened
+    #[command(after_help = exit::EXIT_CODES)]
+    Watch(watch::Args),
     /// Show why a coupling was established or refused
     #[command(after_help = exit::EXIT_CODES)]
     Explain(explain::Args),
@@ -99,6 +112,9 @@ enum Command {
     /// Bring in what others publish: MCP servers, agents, templates, the prices of models
     #[command(after_help = exit::EXIT_CODES)]
     Import(import::Args),
+    /// Create tenants with their projects and agents in bulk, as a manifest wants them
+    #[command(after_help = exit::EXIT_CODES)]
+    Provision(provision::Args),
     /// Drive a running system and measure it
     #[command(after_help = exit::EXIT_CODES)]
     Load(load::Args),
@@ -182,13 +198,17 @@ pub fn run(cli: Cli) -> Exit {
         Command::Send(args) => send::run(args),
         Command::Get(args) => get::run(args),
         Command::List(args) => list::run(args),
+        Command::Count(args) => count::run(args),
+        Command::Discover(args) => discover::run(args),
         Command::History(args) => history::run(args),
+        Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Usage(args) => usage::run(args),
         Command::Feedback(args) => feedback::run(args),
         Command::Top(args) => top::run(args),
         Command::DeadLetters(args) => letters::run(args),
         Command::Import(args) => import::run(args),
+        Command::Provision(args) => provision::run(args),
         Command::Load(args) => load::run(args),
         Command::FakeProvider(args) => fake_provider::run(args),
         Command::Config(args) => config::run(args),

@@ -69,6 +69,7 @@ pub fn users(args: Args) -> Result<Exit, Error> {
         let operator = operator(&telemetry, Arc::new(|| Ok(())));
         tracing::info!(address = %args.http, role = "serve", "working");
         let served = serve(listener, services(&server, None, operator, &settings), stop.clone()).await;
+        within(&settings, server.stop()).await?;
         served.map_err(|cause| Error::failed(format!("the HTTP server ended: {cause}")))?;
         Ok(Exit::Done)
     })
@@ -95,6 +96,7 @@ pub fn work(args: Args) -> Result<Exit, Error> {
                 requests.stop().await;
             }
             member.stop().await;
+            server.stop().await;
         })
         .await?;
         served.map_err(|cause| Error::failed(format!("the HTTP server ended: {cause}")))?;
@@ -132,6 +134,7 @@ fn services(
     Arc::new(Services {
         gateway: server.gateway.clone(),
         query: server.query.clone(),
+        feed: server.feed.clone(),
         heartbeats: server.heartbeats.clone(),
         completions,
         operator,

@@ -1,5 +1,6 @@
 //! `agentverse schemas`: the tables and the Avro schemas that a fleet works with.
 
+mod asyncapi;
 mod compare;
 
 use super::block_on;
@@ -34,6 +35,8 @@ enum Action {
     Check(compare::Args),
     /// Compare this program's schemas with the latest that a registry has
     Diff(compare::Args),
+    /// Print the topics and what goes over them as an AsyncAPI 3.0 document, for tools that draw or generate
+    Asyncapi(asyncapi::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +88,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
         Action::Show(args) => show(&args),
         Action::Check(args) => compare::check(&args),
         Action::Diff(args) => compare::diff(&args),
+        Action::Asyncapi(args) => asyncapi::run(&args),
     }
 }
 

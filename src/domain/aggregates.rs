@@ -67,6 +67,11 @@ macro_rules! aggregates {
             pub fn filters(self) -> &'static [&'static str] {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::FILTERS),+ }
             }
+
+            /// Whether the replica that a node searches in holds this resource.
+            pub fn is_searched(self) -> bool {
+                match self { $(Self::$kind => <$folder::$kind as Decider>::SEARCHED),+ }
+            }
         }
 
         /// A command of any aggregate.
@@ -219,6 +224,10 @@ macro_rules! aggregates {
             }
             pub fn facet(&self, filter: &str) -> Vec<String> {
                 match self { $(Self::$kind(state) => <$folder::$kind as Decider>::facet(state, filter)),+ }
+            }
+            /// What a search looks through.
+            pub fn texts(&self) -> Vec<Text<'_>> {
+                match self { $(Self::$kind(state) => <$folder::$kind as Decider>::texts(state)),+ }
             }
         }
     };

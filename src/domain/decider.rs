@@ -73,6 +73,55 @@ pub trait Decider: 'static {
 
     /// The values of one of [`Self::FILTERS`]; a row passes a filter when any of them equals it.
     fn facet(state: &Self::State, filter: &str) -> Vec<String>;
+
+    /// Whether the replica that a node searches in holds this resource. What comes and goes with every request does not
+    /// belong there.
+    const SEARCHED: bool = true;
+
+    /// What a search looks through. Nothing personal: it would outlive its key.
+    fn texts(_state: &Self::State) -> Vec<Text<'_>> {
+        Vec::new()
+    }
+}
+
+/// A text of a resource in which its words are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text<'a> {
+    /// What readers know it by: the field of the view that it is in, in the singular where that holds many.
+    pub field: &'static str,
+    pub weight: Weight,
+    pub text: &'a str,
+}
+
+impl<'a> Text<'a> {
+    pub fn name(field: &'static str, text: &'a str) -> Self {
+        Self { field, weight: Weight::Name, text }
+    }
+
+    pub fn keyword(field: &'static str, text: &'a str) -> Self {
+        Self { field, weight: Weight::Keyword, text }
+    }
+
+    pub fn prose(field: &'static str, text: &'a str) -> Self {
+        Self { field, weight: Weight::Prose, text }
+    }
+
+    /// One keyword after the other.
+    pub fn keywords(field: &'static str, texts: &'a [String]) -> impl Iterator<Item = Self> {
+        texts.iter().map(move |text| Self::keyword(field, text))
+    }
+}
+
+/// How much it says of a resource that a word is found in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Weight {
+    Prose,
+    Keyword,
+    Name,
+}
+
+impl Weight {
+    pub const ALL: [Self; 3] = [Self::Prose, Self::Keyword, Self::Name];
 }
 
 /// What `decide` wants to see of the world.

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod checks;
 pub mod common;
 pub mod decider;
+pub mod decimal;
 pub mod envelope;
 #[cfg(test)]
 pub mod golden;
@@ -21,10 +22,11 @@ pub mod schemas;
 pub mod spec;
 pub mod usage;
 pub mod wire;
+pub mod words;
 
 mod aggregates;
 
-pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, World};
+pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, Text, Weight, World};
 pub use envelope::{Envelope, EventMeta, Micros};
 pub use id::{LogId, Partitions, StreamId, TenantId};
 
@@ -38,4 +40,5 @@ aggregates::aggregates! {
     coupling:       Coupling,      "coupling",       "couplings";
     llm_request:    LlmRequest,    "llm_request",    "llm-requests";
     llm_batch:      LlmBatch,      "llm_batch",      "llm-batches";
+    skill:          Skill,         "skill",          "skills";
 }

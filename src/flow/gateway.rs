@@ -1,12 +1,12 @@
 //! The gateway: commands in, answers out. What HTTP, the health leases and the catalogue loader call.
 
-use crate::domain::{Partitions, StreamId};
+use crate::domain::{Aggregate, LogId, Partitions, StreamId};
 use crate::flow::outcome::{Outcome, OutcomeHub, OutcomeKind};
 use crate::flow::projected::Projected;
 use crate::flow::trace;
 use crate::metrics::{Stopwatch, handles};
-use crate::ports::Topics;
 use crate::ports::topic::{self, Accepted, Lane};
+use crate::ports::{Search, Topics};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -24,6 +24,8 @@ pub enum Wait {
     Applied,
     /// Until the views show it.
     Projected,
+    /// Until searches on this node find it, too.
+    Searchable,
 }
 
 pub struct Gateway {
@@ -31,6 +33,7 @@ pub struct Gateway {
     hub: Arc<OutcomeHub>,
     projected: Arc<dyn Projected>,
     partitions: Partitions,
+    search: Option<Arc<dyn Search>>,
 }
 
 impl Gateway {
@@ -40,7 +43,13 @@ impl Gateway {
         projected: Arc<dyn Projected>,
         partitions: Partitions,
     ) -> Self {
-        Self { topics, hub, projected, partitions }
+        Self { topics, hub, projected, partitions, search: None }
+    }
+
+    /// Gives it the replica in which this node searches.
+    pub fn searching(mut self, search: Arc<dyn Search>) -> Self {
+        self.search = Some(search);
+        self
     }
 
     /// Takes commands, all of them or none, and answers in their order, once `wait` is reached or `timeout` has passed.
@@ -96,6 +105,17 @@ impl Gateway {
         Ok(outcomes)
     }
 
+    /// The logs of an aggregate.
+    pub fn logs(&self, aggregate: Aggregate) -> Vec<LogId> {
+        self.partitions.logs().filter(|log| log.aggregate == aggregate).collect()
+    }
+
+    /// Waits until the views show these logs up to these positions; `false` when they do not in time.
+    pub async fn shown(&self, tips: &[(LogId, u64)], timeout: Duration) -> bool {
+        let waits = tips.iter().filter(|(_, tip)| *tip > 0).map(|(log, tip)| self.projected.wait(*log, *tip));
+        tokio::time::timeout(timeout, futures::future::join_all(waits)).await.is_ok()
+    }
+
     async fn outcome(&self, taken: Taken, wait: Wait, deadline: Instant) -> Outcome {
         let Taken { stream, command_id, waiting } = taken;
         let log = stream.log(self.partitions);
@@ -106,8 +126,16 @@ impl Gateway {
             self.hub.forget(stream, command_id);
             return accepted;
         };
-        if wait == Wait::Projected {
+        if wait >= Wait::Projected {
             let _ = tokio::time::timeout_at(deadline, self.projected.wait(log, outcome.position)).await;
+        }
+        if wait == Wait::Searchable
+            && let (Some(search), Some(version)) = (&self.search, outcome.version)
+            // A stream of which nothing is but refusals has no row.
+            && version > 0
+            && stream.aggregate.is_searched()
+        {
+            let _ = tokio::time::timeout_at(deadline, search.shown(stream, version)).await;
         }
         outcome
     }
@@ -124,4 +152,31 @@ struct Taken {
     stream: StreamId,
     command_id: uuid::Uuid,
     waiting: Option<oneshot::Receiver<Outcome>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::query::stores::Stores;
+    use std::collections::HashMap;
+    use tokio::sync::watch;
+
+    #[tokio::test(start_paused = true)]
+    async fn views_are_waited_for_until_they_show_every_log() {
+        let partitions = Partitions::from(2).with(Aggregate::Agent, 3);
+        let marks: HashMap<LogId, _> = partitions.logs().map(|log| (log, watch::channel(5))).collect();
+        let projected: HashMap<_, _> = marks.iter().map(|(log, (_, mark))| (*log, mark.clone())).collect();
+        let gateway = Gateway::new(Arc::new(Stores::default()), Arc::default(), Arc::new(projected), partitions);
+        let logs = gateway.logs(Aggregate::Agent);
+        assert_eq!(
+            logs.iter().map(|log| (log.aggregate, log.partition)).collect::<Vec<_>>(),
+            [(Aggregate::Agent, 0), (Aggregate::Agent, 1), (Aggregate::Agent, 2)]
+        );
+        let mut tips: Vec<_> = logs.iter().map(|log| (*log, 5)).collect();
+        assert!(gateway.shown(&tips, Duration::from_secs(1)).await);
+        tips[2].1 = 6;
+        assert!(!gateway.shown(&tips, Duration::from_secs(1)).await, "one log is behind");
+        marks[&logs[2]].0.send_replace(6);
+        assert!(gateway.shown(&tips, Duration::from_secs(1)).await);
+    }
 }

@@ -1,20 +1,28 @@
 //! Query: what readers ask, answered from stored rows.
 //!
-//! Nothing here folds a log: a resource is one row of the views, a history is a walk over the index, an outcome one
-//! record of the journal. Every question names its tenant; who may name which is decided by the caller.
+//! A resource is one row of the views, a history is a walk over the index, an outcome one record of the journal; a
+//! resource as of a moment is folded from its history. Every question names its tenant; who may name which is decided by
+//! the caller.
 
+mod as_of;
+mod discover;
 mod history;
 mod letters;
 mod list;
+mod search;
 #[cfg(test)]
 pub(crate) mod stores;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-pub use history::{Entry, HistoryPage, HistoryQuery, Order};
+pub use crate::ports::search::Filter;
+pub use as_of::{AsOf, At, FOLDED_MAX};
+pub use discover::{Because, DiscoverQuery, Discovered, Reason};
+pub use history::{Change, Entry, HistoryPage, HistoryQuery, Order, Standing};
 pub use letters::LettersPage;
-pub use list::{Filter, ListQuery, Page, Place, Reach};
+pub use list::{ListQuery, Page, Place, Reach};
+pub use search::{SearchPage, SearchQuery};
 pub use usage::{USAGE_WINDOWS_MAX, UsageItem, UsagePage, UsagePlace, UsageQuery};
 
 use crate::domain::record::{Record, RecordKind};
@@ -22,7 +30,7 @@ use crate::domain::{AnyState, Micros, Rejection, StreamId, TenantId};
 use crate::flow::outcome::{Outcome, OutcomeKind};
 use crate::flow::request::answer;
 use crate::ports::views::ViewRow;
-use crate::ports::{Clock, Index, Journal, Topics, Usage, Views, index, journal, topic, views};
+use crate::ports::{Clock, Index, Journal, Search, Topics, Usage, Views, index, journal, topic, views};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -44,6 +52,8 @@ pub enum Error {
     #[error(transparent)]
     Journal(#[from] journal::Error),
     #[error(transparent)]
+    Search(#[from] crate::ports::search::Error),
+    #[error(transparent)]
     Topics(#[from] topic::Error),
     /// A stored payload or state cannot be read.
     #[error("{what} of {stream} cannot be read: {cause}")]
@@ -51,6 +61,9 @@ pub enum Error {
     /// A history whose beginning is further back than one page may look.
     #[error("more than {LOOKED_AT_MAX} records are newer than the page that was asked for")]
     TooLong,
+    /// A moment that lies further back than a fold may go.
+    #[error("{stream} has more than {records_max} records to fold")]
+    TooFar { stream: StreamId, records_max: usize },
 }
 
 /// A resource as it stands.
@@ -64,6 +77,10 @@ pub struct Resource {
 }
 
 impl Resource {
+    fn place(&self) -> Place {
+        Place { tenant: self.stream.tenant, id: self.stream.id }
+    }
+
     fn from_row(row: &ViewRow) -> Result<Self, Error> {
         let state = AnyState::from_blob(row.stream.aggregate, &row.data.state).map_err(|error| Error::Damaged {
             stream: row.stream,
@@ -88,6 +105,8 @@ pub struct Query {
     journal: Arc<dyn Journal>,
     usage: Arc<dyn Usage>,
     clock: Arc<dyn Clock>,
+    search: Option<Arc<dyn Search>>,
+    folded_max: usize,
 }
 
 impl Query {
@@ -99,7 +118,7 @@ impl Query {
         usage: Arc<dyn Usage>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { views, index, topics, journal, usage, clock }
+        Self { views, index, topics, journal, usage, clock, search: None, folded_max: FOLDED_MAX }
     }
 
     /// One resource; `None` when the views show nothing of it.

@@ -12,6 +12,7 @@ pub mod node;
 mod parts;
 #[cfg(test)]
 mod rebuild_tests;
+pub mod replica;
 pub mod requests;
 pub mod retry;
 pub mod seed;

@@ -3,6 +3,7 @@
 use crate::adapters::embedded::{Config, Embedded, FolderError};
 use crate::domain::LogId;
 use crate::flow::derive;
+use crate::flow::feed::{Feed, Source};
 use crate::flow::gateway::Gateway;
 use crate::flow::lease::Leases;
 use crate::flow::outcome::OutcomeHub;
@@ -10,7 +11,8 @@ use crate::flow::process::{self, Parts};
 use crate::flow::project;
 use crate::flow::query::Query;
 use crate::ports::clock::SystemClock;
-use crate::ports::{Journal, Views};
+use crate::ports::{Clock, Journal, Views};
+use crate::runtime::replica::{KeptReplica, searching};
 use crate::runtime::requests::{self, Requests};
 use crate::runtime::settings::{Settings, Switch};
 use std::collections::HashMap;
@@ -33,12 +35,16 @@ pub enum NodeError {
     Derive(#[from] derive::Error),
     #[error(transparent)]
     Requests(#[from] requests::Error),
+    #[error("the replica cannot be opened: {0}")]
+    Replica(#[from] crate::ports::search::Error),
     #[error("cannot start the checkpoint thread: {0}")]
     Thread(std::io::Error),
     #[error("{waiting} of {all} logs did not come up within {seconds} s; the log of the process says why")]
     Slow { waiting: usize, all: usize, seconds: u64 },
 }
 
+/// The replica's place in the folder.
+const REPLICA: &str = "replica";
 /// How often a starting node looks whether its logs are up.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -46,9 +52,12 @@ const LOOK: Duration = Duration::from_millis(5);
 pub struct Node {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
+    /// What is published, for any number of readers.
+    pub feed: Arc<Feed>,
     pub leases: Arc<Leases>,
     /// Where the settings want requests carried out.
     pub requests: Option<Requests>,
+    replica: Option<KeptReplica>,
     embedded: Embedded,
     checkpoints: std::thread::JoinHandle<()>,
     tasks: TaskTracker,
@@ -68,6 +77,7 @@ impl Node {
         let owned = Arc::new(AtomicUsize::new(0));
         let leases = Arc::new(new_leases(&embedded, settings));
         let requests = new_requests(&embedded, settings)?;
+        let feed = new_feed(&embedded, settings);
         let parts = Parts {
             journal: embedded.journal.clone(),
             topics: embedded.topics.clone(),
@@ -87,36 +97,33 @@ impl Node {
         reindex(&embedded.log_ids(), &parts).await?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        let projecting = project::Parts {
-            topics: embedded.topics.clone(),
-            views: embedded.views.clone(),
-            usage: embedded.usage.clone(),
-            clock: parts.clock.clone(),
-        };
-        let mut projected = HashMap::new();
-        for log in embedded.log_ids() {
-            tasks.spawn(process::run(log, parts.clone(), stop.clone()));
-            let (sender, receiver) = watch::channel(0);
-            projected.insert(log, receiver);
-            tasks.spawn(project::run(log, projecting.clone(), sender, stop.clone()));
-        }
-        let projected = Arc::new(projected);
+        let projected = Arc::new(spawn_logs(&embedded, &parts, &tasks, &stop));
         let checkpointer = embedded.checkpointer();
         let checkpoints = std::thread::Builder::new()
             .name("checkpoint".into())
             .spawn(move || checkpointer.run())
             .map_err(NodeError::Thread)?;
-        let gateway = Arc::new(Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions.into()));
-        let query = Arc::new(Query::new(
-            embedded.views.clone(),
-            embedded.index.clone(),
-            embedded.topics.clone(),
-            embedded.journal.clone(),
-            embedded.usage.clone(),
-            parts.clock.clone(),
-        ));
-        let node = Self { gateway, query, leases, requests, embedded, checkpoints, tasks, stop, owned, projected };
+        let gateway = Gateway::new(parts.topics.clone(), hub, projected.clone(), embedded.partitions.into());
+        let replica = KeptReplica::open(settings, Some(&path.join(REPLICA)))?;
+        let gateway = Arc::new(searching(gateway, replica.as_ref(), Gateway::searching));
+        let query = new_query(&embedded, parts.clock).folding_at_most(settings.folded_records_max);
+        let query = Arc::new(searching(query, replica.as_ref(), Query::searching));
+        let node = Self {
+            gateway,
+            query,
+            feed,
+            leases,
+            requests,
+            replica,
+            embedded,
+            checkpoints,
+            tasks,
+            stop,
+            owned,
+            projected,
+        };
         node.come_up(Duration::from_millis(settings.start_ms_max)).await?;
+        node.keep_replica().await;
         let views: Arc<dyn Views> = node.embedded.views.clone();
         node.tasks.spawn(node.leases.clone().run(views, node.stop.clone()));
         // Not before: what budgets have spent is shown by then.
@@ -125,6 +132,13 @@ impl Node {
         // What was caught up need not be caught up again at the next start.
         node.embedded.checkpointer().request();
         Ok(node)
+    }
+
+    async fn keep_replica(&self) {
+        if let Some(replica) = &self.replica {
+            replica.start(self.embedded.views.clone(), self.embedded.journal.clone(), self.feed.clone());
+            replica.built().await;
+        }
     }
 
     /// Waits until every log is claimed, derived and projected.
@@ -174,6 +188,9 @@ impl Node {
         }
         self.stop.cancel();
         self.tasks.wait().await;
+        if let Some(replica) = &self.replica {
+            replica.stop().await;
+        }
         self.embedded.checkpointer().stop();
         let (checkpoints, embedded) = (self.checkpoints, self.embedded);
         let closed = tokio::task::spawn_blocking(move || {
@@ -187,6 +204,29 @@ impl Node {
             Err(error) => Err(FolderError::Derived(error.to_string()).into()),
         }
     }
+}
+
+/// Has every log decided and projected; tells how far each is projected.
+fn spawn_logs(
+    embedded: &Embedded,
+    parts: &Parts,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> HashMap<LogId, watch::Receiver<u64>> {
+    let projecting = project::Parts {
+        topics: embedded.topics.clone(),
+        views: embedded.views.clone(),
+        usage: embedded.usage.clone(),
+        clock: parts.clock.clone(),
+    };
+    let mut projected = HashMap::new();
+    for log in embedded.log_ids() {
+        tasks.spawn(process::run(log, parts.clone(), stop.clone()));
+        let (sender, receiver) = watch::channel(0);
+        projected.insert(log, receiver);
+        tasks.spawn(project::run(log, projecting.clone(), sender, stop.clone()));
+    }
+    projected
 }
 
 /// Restores the index rows of all logs that a crash took. Every log's, before any log decides or reacts: both look at
@@ -203,9 +243,24 @@ async fn reindex(logs: &[LogId], parts: &Parts) -> Result<(), NodeError> {
     Ok(())
 }
 
+fn new_query(embedded: &Embedded, clock: Arc<dyn Clock>) -> Query {
+    let (views, index, topics) = (embedded.views.clone(), embedded.index.clone(), embedded.topics.clone());
+    Query::new(views, index, topics, embedded.journal.clone(), embedded.usage.clone(), clock)
+}
+
 fn new_leases(embedded: &Embedded, settings: &Settings) -> Leases {
     let (topics, index) = (embedded.topics.clone(), embedded.index.clone());
     Leases::new(topics, index, embedded.partitions.into(), settings.lease_times(), fresh_id)
+}
+
+/// Before anything is published: it is told of all of it.
+fn new_feed(embedded: &Embedded, settings: &Settings) -> Arc<Feed> {
+    let (journal, clock) = (embedded.journal.clone(), Arc::new(SystemClock));
+    let ring = settings.event_ring_bytes_max;
+    let feed = Arc::new(Feed::new(Source::Told, journal, clock, embedded.partitions.into(), ring));
+    let told = feed.clone();
+    embedded.topics.tell(Box::new(move |log, records| told.publish(log, records)));
+    feed
 }
 
 fn new_requests(embedded: &Embedded, settings: &Settings) -> Result<Option<Requests>, NodeError> {

@@ -21,6 +21,9 @@ impl Settings {
             wait_timeout_max: Duration::from_millis(self.http_wait_ms_max),
             connections_max: self.http_connections_max,
             followers_max: self.http_followers_max,
+            event_readers_max: self.event_readers_max,
+            event_reader_bytes_max: self.event_reader_bytes_max,
+            stalled_max: Duration::from_millis(self.http_stalled_ms_max),
             drain_timeout: Duration::from_millis(self.http_drain_ms_max),
             imports: ImportSettings {
                 bytes_max: self.import_bytes_max,

@@ -5,12 +5,14 @@
 //! what of a body cannot be the same. [`pair::ALLOWED`] lists the routes that answer differently by design. Every route of
 //! the interface's own description has to be asked, so a new one cannot be left out.
 
+mod as_of;
 mod couplings;
 mod lists;
 mod mask;
 mod pair;
 mod refusals;
 mod resources;
+mod search;
 mod sweep;
 
 use crate::cluster::fleet::Fleet;
@@ -64,11 +66,15 @@ fn embedded_and_cluster_answer_alike() {
     lists::pages(&mut pair);
     lists::filters(&mut pair);
     lists::histories(&mut pair);
+    as_of::versions(&mut pair);
+    as_of::lists(&mut pair);
+    search::all(&mut pair);
     lists::outcomes_and_dead_letters(&mut pair);
     sweep::every_route(&mut pair);
     sweep::all_that_was_made(&mut pair);
     refusals::larger_than_a_topic_takes(&mut pair);
     sweep::heartbeats(&mut pair);
+    sweep::events(&mut pair);
     sweep::operators_routes(&mut pair);
     pair.finish();
     server.stop();

@@ -88,7 +88,7 @@ pub fn python() -> Option<PathBuf> {
         fs::copy(&wanted, &done).unwrap();
     }
     // The driver's wheel needs an event loop that not every Python has.
-    let import = "import blake3, cassandra.cluster, confluent_kafka.schema_registry.avro, openai";
+    let import = "import blake3, cassandra.cluster, confluent_kafka.schema_registry.avro, httpx_sse, openai";
     try_to("import the packages", Command::new(&python).args(["-c", import]))?;
     Some(python)
 }

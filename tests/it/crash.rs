@@ -9,7 +9,7 @@
 
 pub mod http;
 pub mod load;
-mod process;
+pub mod process;
 pub mod verify;
 
 use load::{Fleet, Random, Writer};

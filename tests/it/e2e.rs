@@ -2,16 +2,20 @@
 //!
 //! Every test starts its own `agentverse dev` on a free port with a folder of its own, and ends it by its process id.
 
+mod as_of;
 mod bad_input;
 mod demo;
 mod durability;
 pub mod health;
 pub(crate) mod http;
 mod idempotence;
+mod import_models;
 mod imports;
 mod letters;
 mod lists;
+mod provision;
 mod readme;
+mod search;
 pub(crate) mod server;
 mod surfaces;
 pub(crate) mod usage;

@@ -32,6 +32,19 @@ async fn all_rows(node: &Node, streams: &[StreamId]) -> Vec<Option<Resource>> {
     rows
 }
 
+/// The same, once nothing has changed for a second: what follows from what has come to its end.
+async fn rows_at_rest(node: &Node, streams: &[StreamId]) -> Vec<Option<Resource>> {
+    let mut rows = all_rows(node, streams).await;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let again = all_rows(node, streams).await;
+        if again == rows {
+            return rows;
+        }
+        rows = again;
+    }
+}
+
 async fn load_demo(node: &Node) -> Vec<StreamId> {
     let mut streams = Vec::new();
     for stage in demo::stages(Catalog::built_in().expect("it parses")) {
@@ -58,8 +71,7 @@ async fn a_rebuild_from_the_log_gives_the_same_rows() {
     // Reactions of the last stage may still be on their way; the stop below lets them finish, the next start shows them.
     node.stop().await.expect("it stops");
     let node = Node::start(folder.path(), &settings()).await.expect("it starts again");
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let before = all_rows(&node, &streams).await;
+    let before = rows_at_rest(&node, &streams).await;
     assert!(before.iter().filter(|row| row.is_some()).count() > 4_000, "the demo is there");
     node.stop().await.expect("it stops");
     forget_what_is_derived(folder.path());

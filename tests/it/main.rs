@@ -17,6 +17,8 @@ mod deploy;
 #[cfg(test)]
 mod e2e;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "a test of real processes waits in real time")]
 mod fake;
 #[cfg(test)]

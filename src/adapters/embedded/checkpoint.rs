@@ -153,7 +153,7 @@ impl Checkpointer {
 
     /// Looks for a due checkpoint until [`Self::stop`]. Blocks: give it a thread.
     pub fn run(&self) {
-        super::store::give_way();
+        crate::adapters::thread::give_way();
         let mut waited = Duration::ZERO;
         while !self.stop.load(Ordering::Relaxed) {
             std::thread::sleep(LOOK);

@@ -126,21 +126,13 @@ impl Store {
 fn open_in_background(path: &Path, cache_bytes_max: u64) -> Result<Database, FolderError> {
     let path = path.to_owned();
     let opening = std::thread::spawn(move || {
-        give_way();
+        crate::adapters::thread::give_way();
         // One thread compacts: the flow needs the others.
         Database::builder(path).cache_size(cache_bytes_max).worker_threads(1).open()
     });
     match opening.join() {
         Ok(database) => database.map_err(FolderError::derived),
         Err(_) => Err(FolderError::derived("opening it panicked")),
-    }
-}
-
-/// Lets every other thread of the process go first: what is derived can wait, callers cannot.
-pub fn give_way() {
-    const NICE: i32 = 10;
-    if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICE) {
-        tracing::debug!(%error, "the thread keeps its priority");
     }
 }
 

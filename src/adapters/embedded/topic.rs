@@ -10,14 +10,17 @@ use crate::domain::LogId;
 use crate::ports::journal::Recorded;
 use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Error, Lane, RedriveError, Redriven, Topics};
 use async_trait::async_trait;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// What a refused producer is told to wait: a few group commits.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Is told of what is published.
+pub type Listener = Box<dyn Fn(LogId, &Arc<[Recorded]>) + Send + Sync>;
 
 pub struct EmbeddedTopics {
     logs: Arc<Logs>,
@@ -28,6 +31,7 @@ pub struct EmbeddedTopics {
     waiting_bytes_max: usize,
     /// Held while a letter is sent again, so that nobody sees it as it was before.
     redriving: tokio::sync::Mutex<()>,
+    listener: OnceLock<Listener>,
 }
 
 impl EmbeddedTopics {
@@ -47,7 +51,13 @@ impl EmbeddedTopics {
             waiting_max: config.accepted_waiting_max,
             waiting_bytes_max: config.accepted_waiting_bytes_max,
             redriving: tokio::sync::Mutex::default(),
+            listener: OnceLock::new(),
         }
+    }
+
+    /// Has somebody beside the follower told of what is published from now on, in each log's order. The first one stays.
+    pub fn tell(&self, listener: Listener) {
+        self.listener.get_or_init(|| listener);
     }
 
     /// Counts the commands in, or refuses them. The system's own are bounded by the pages that they come in and are
@@ -121,6 +131,9 @@ impl Topics for EmbeddedTopics {
         let cell = self.logs.cell(log);
         cell.inner.lock().publish(&records);
         cell.published.notify_one();
+        if let Some(listener) = self.listener.get() {
+            listener(log, &records);
+        }
         Ok(())
     }
 

@@ -36,6 +36,8 @@ pub const FILES: &[(&str, &str)] = files![
     "agentverse.mcp-requests.v1.yaml",
     "agentverse.mcp_server.commands.v1.yaml",
     "agentverse.mcp_server.events.v1.yaml",
+    "agentverse.skill.commands.v1.yaml",
+    "agentverse.skill.events.v1.yaml",
     "agentverse.tenant.commands.v1.yaml",
     "agentverse.tenant.events.v1.yaml",
 ];

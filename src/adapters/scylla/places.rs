@@ -83,7 +83,8 @@ impl EdgePlace {
             | Aggregate::Agent
             | Aggregate::Coupling
             | Aggregate::LlmRequest
-            | Aggregate::LlmBatch => {
+            | Aggregate::LlmBatch
+            | Aggregate::Skill => {
                 let bucket = bucket_of(from.id, buckets);
                 Self { name: from.log(partitions).to_string(), shards: bucket..bucket + 1 }
             }

@@ -143,6 +143,7 @@ pub async fn page(
         reach: Reach::Tenants(vec![tenant]),
         ids: None,
         filters,
+        updated_since: None,
         after: after.map(|id| Place { tenant, id }),
         limit,
     };

@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
-use super::{batches, completions, imports, registry, status};
+use super::{batches, completions, imports, registry, search, status};
 use crate::api::answer::outcome_name;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -39,6 +39,7 @@ fn schemas() -> Map<String, Value> {
         ("Resource", resource()),
         ("ResourcePage", page("Resource")),
         ("HistoryEntry", history_entry()),
+        ("Change", change()),
         ("HistoryPage", page("HistoryEntry")),
         ("DeadLetter", dead_letter()),
         ("Redriven", redriven()),
@@ -58,6 +59,7 @@ fn schemas() -> Map<String, Value> {
     }
     schemas.extend(imports::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(batches::schemas().map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.extend(search::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(registry::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
@@ -162,11 +164,12 @@ pub fn resource_example() -> Value {
 }
 
 fn history_entry() -> Value {
-    let text = json!({ "type": ["string", "null"] });
     json!({
         "type": "object",
-        "required": ["version", "type", "kind", "command_id", "recorded_at", "actor", "data"],
+        "required": ["subject", "tenant", "version", "type", "kind", "command_id", "recorded_at", "actor", "data"],
         "properties": {
+            "subject": { "type": "string", "format": "uuid", "description": "The resource." },
+            "tenant": { "type": "string", "format": "uuid" },
             "version": { "type": "integer", "description": "The stream's version after it; only an event makes a new one." },
             "type": { "type": "string", "examples": ["agent.AgentRegistered"] },
             "kind": { "enum": KIND_CHOICES },
@@ -174,13 +177,28 @@ fn history_entry() -> Value {
             "event_id": { "type": "string", "format": "uuid" },
             "recorded_at": { "type": "string", "format": "date-time" },
             "source": { "type": "string" },
-            "actor": text,
-            "correlation": text,
-            "causation": text,
+            "actor": { "type": ["string", "null"], "description": "Who is answerable for the command, where its sender said so." },
+            "correlation": { "type": ["string", "null"], "description": "What groups everything that followed from one request." },
+            "causation": { "type": ["string", "null"], "description": "What the command follows from: of one that the system sent, the event_id of its cause." },
             "position": { "type": "integer", "description": "In the log that holds the stream." },
             "hash": { "type": "string", "description": "blake3 over the hash of the record before it in the log, and its own bytes." },
             "data": { "description": "An event's fields, a refusal's reason, else null." },
+            "changes": { "type": "array", "items": reference("Change"), "description": "With diff=true: what it changed of the resource; empty where it is no event." },
         },
+    })
+}
+
+fn change() -> Value {
+    json!({
+        "type": "object",
+        "required": ["path"],
+        "properties": {
+            "path": { "type": "string", "description": "A JSON Pointer (RFC 6901) into the resource." },
+            "before": { "description": "Left out where there was nothing: the operation add of JSON Patch (RFC 6902)." },
+            "after": { "description": "Left out where nothing is left: the operation remove. Both: replace." },
+        },
+        "description": "One difference between the resource before an event and after it; done in their order from {}, all of them make the resource, without its id, tenant, version and times. Objects are compared field by field; lists of plain values whole; lists of objects element by element, after what is the same at their beginning and end.",
+        "examples": [{ "path": "/name", "before": "ada", "after": "Ada Lovelace" }],
     })
 }
 
@@ -309,10 +327,24 @@ fn parameters() -> Value {
         "IdempotencyKey": header("Idempotency-Key", json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), "Stands for a missing id of the command."),
         "IfMatch": header("If-Match", text(), "The ETag of the resource: refuse unless it is still at this version."),
         "IfNoneMatch": header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version."),
-        "Wait": query("wait", json!({ "enum": ["accepted", "applied", "projected"] }), "Answer once the command is durable, decided, or shown by the routes that read. /v1/commands waits for accepted unless asked, the others for projected."),
+        "Wait": query("wait", json!({ "enum": ["accepted", "applied", "projected", "searchable"] }), "Answer once the command is durable, decided, shown by the routes that read, or found by this node's searches, sorts and counts too. /v1/commands waits for accepted unless asked, the others for projected."),
         "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says how far the command is."),
         "Limit": query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT }), "Most items of the page."),
+        "AsOf": as_of(),
+        "AsOfTime": {
+            "name": "as_of", "in": "query", "required": false, "schema": { "type": "string", "format": "date-time" },
+            "description": "The list as it was at this time, by when the log recorded each event: the resources that there were, as they stood then, and the filters asked of that. Answered from read models that show all that was recorded when it was asked; 503 while they do not. A version is refused: each resource counts its own.",
+        },
         "Cursor": query("cursor", text(), "next_cursor of the page before, with the same path, tenant and filters."),
+    })
+}
+
+fn as_of() -> Value {
+    json!({
+        "name": "as_of", "in": "query", "required": false,
+        "schema": { "anyOf": [{ "type": "string", "format": "date-time" }, { "type": "integer", "minimum": 1 }] },
+        "description": "The resource as it stood at a time (RFC 3339, any offset; by when the log recorded each event, to the microsecond), or at a version. It holds every command whose outcome was told as applied before it was asked; for a moment that has just passed, one that was decided by then can still come in. 404 says when the resource began, or its newest version; a time to come is 400.",
+        "examples": { "time": { "value": EXAMPLE_TIME }, "version": { "value": 1 } },
     })
 }
 

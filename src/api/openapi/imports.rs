@@ -6,21 +6,6 @@ use crate::flow::import::{Kind, TARGETS};
 use serde_json::{Value, json};
 
 pub fn import() -> Operation {
-    let flag = || json!({ "type": "boolean", "default": false });
-    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
-    let mapping = format!(
-        "For agents: our_field=their_field, any number of times; a name that begins with / is a JSON \
-        pointer. Our fields: {}.",
-        TARGETS.join(", ")
-    );
-    let mut map = parameter("map", false, json!({ "type": "array", "items": { "type": "string" } }), &mapping);
-    map["style"] = json!("form");
-    map["explode"] = json!(true);
-    let key = "For agents: the field that tells them apart; id unless it is said.";
-    let kinds = "What the body holds: server.json or lists of it, lists of MCP servers by package, MCP servers with their \
-        tools, agent templates, A2A agent cards, or JSON lines of agents.";
-    let retiring =
-        "Retire what this kind of import brought and the body has no more; not if anything in it was refused.";
     let mut taken = described(
         "Done: what it came to. With `Accept: text/event-stream` it is told as it goes on: events `progress`, `entry` for \
          whatever is not unchanged, and at the end `report`.",
@@ -36,19 +21,7 @@ pub fn import() -> Operation {
         summary: "Imports what others publish, as the difference from what is there; the same again changes nothing."
             .into(),
         shared_parameters: vec!["Tenant"],
-        own_parameters: vec![
-            parameter("kind", true, json!({ "enum": Kind::ALL.map(Kind::name) }), kinds),
-            parameter("dry_run", false, flag(), "Tell what would change, and change nothing."),
-            parameter("retire_missing", false, flag(), retiring),
-            parameter(
-                "force_retire",
-                false,
-                flag(),
-                "Retire also if entries were refused; those that could not be read count as missing.",
-            ),
-            parameter("key", false, json!({ "type": "string", "default": "id" }), key),
-            map,
-        ],
+        own_parameters: parameters(),
         body: Some(json!({
             "required": true,
             "description": "Of agents JSON lines of any length, imported as they come; of the others a document, or several \
@@ -64,10 +37,58 @@ pub fn import() -> Operation {
     }
 }
 
+fn parameters() -> Vec<Value> {
+    let flag = || json!({ "type": "boolean", "default": false });
+    let parameter = |name: &str, required: bool, schema: Value, description: &str| json!({ "name": name, "in": "query", "required": required, "schema": schema, "description": description });
+    let mapping = format!(
+        "For agents: our_field=their_field, any number of times; a name that begins with / is a JSON \
+        pointer. Our fields: {}.",
+        TARGETS.join(", ")
+    );
+    let list = |name: &str, description: &str| {
+        let mut list = parameter(name, false, json!({ "type": "array", "items": { "type": "string" } }), description);
+        list["style"] = json!("form");
+        list["explode"] = json!(true);
+        list
+    };
+    let set = "For agents: our_field=value where a line has no such field, any number of times; requirements and \
+        template_parameters as JSON.";
+    let provider = "Of lists of models: only this provider, as the list names it, any number of times; \
+        name_in_list=name_or_id where it is called otherwise here.";
+    let key = "For agents: the field that tells them apart; id unless it is said.";
+    let kinds = "What the body holds: server.json or lists of it, lists of MCP servers by package, MCP servers with their \
+        tools, agent templates, A2A agent cards, JSON lines of agents, models.dev's api.json, LiteLLM's list of prices, or \
+        the skills of OASF's taxonomy. Of lists of models each model is an entry, and so is each provider.";
+    let retiring = "Retire what this kind of import brought and the body has no more; not if anything in it was refused. Of lists of \
+        models it is models that are retired, never a provider.";
+    vec![
+        parameter("kind", true, json!({ "enum": Kind::ALL.map(Kind::name) }), kinds),
+        parameter("dry_run", false, flag(), "Tell what would change, and change nothing."),
+        parameter("retire_missing", false, flag(), retiring),
+        parameter(
+            "force_retire",
+            false,
+            flag(),
+            "Retire also if entries were refused; those that could not be read count as missing.",
+        ),
+        parameter("key", false, json!({ "type": "string", "default": "id" }), key),
+        list("map", &mapping),
+        list("set", set),
+        list("provider", provider),
+        parameter("only_known", false, flag(), "Of lists of models: only providers that are registered already."),
+        parameter(
+            "as_of",
+            false,
+            json!({ "type": "string", "format": "date" }),
+            "Of lists of models: the day of the prices; today unless it is said.",
+        ),
+    ]
+}
+
 fn example() -> Value {
     json!({
         "kind": "mcp-servers", "dry_run": false, "complete": true, "ended_because": null, "entries": 3, "created": 1,
-        "changed": 0, "unchanged": 1, "refused": 1, "undecided": 0, "superseded": 0, "withdrawn": 0, "shortened": 0,
+        "changed": 0, "unchanged": 1, "refused": 1, "undecided": 0, "superseded": 0, "withdrawn": 0, "skipped": 0, "shortened": 0,
         "retired": 0, "retire_skipped": null, "seconds": 0.02, "listed": [refused(), created()], "not_listed": 0,
     })
 }
@@ -106,7 +127,7 @@ pub fn schemas() -> [(&'static str, Value); 2] {
             "line": maybe("integer", "Where the entry begins, from 1; null of what the body has no more."),
             "key": maybe("string", "Its natural key, as far as it could be read."),
             "name": maybe("string", "What it is called."),
-            "id": maybe("string", "The resource's id: uuid5 of the tenant and `<kind of resource>/<key>`."),
+            "id": maybe("string", "The resource's id: uuid5 of the tenant and `<kind of resource>/<key>`; of a model its provider's, which may have been here under another."),
             "fields": texts("Of a changed one: what differs."),
             "field": maybe("string", "Of a refused one: the field that is wrong."),
             "reason": maybe("string", "Why it was refused, or is undecided."),
@@ -129,8 +150,9 @@ pub fn schemas() -> [(&'static str, Value); 2] {
             "undecided": count("Sent, and not decided in time."),
             "superseded": count("Further entries of one key, as versions of a server."),
             "withdrawn": count("Taken back by their publisher."),
-            "shortened": count("Entries of which a field was cut."),
-            "retired": count("Resources that the body has no more."),
+            "skipped": count("Entries that are nothing of what is imported, or were not asked for."),
+            "shortened": count("Entries of which a field was cut or left out."),
+            "retired": count("Resources, or models, that the body has no more."),
             "retire_skipped": maybe("string", "Why nothing was retired, although it was asked for."),
             "seconds": { "type": "number" },
             "listed": { "type": "array", "items": reference("ImportEntry"), "description": "What was refused, then the rest; of one answer in a piece only." },

@@ -5,9 +5,11 @@ mod batches;
 mod completions;
 mod components;
 mod convert;
+mod events;
 mod imports;
 mod operations;
 mod registry;
+mod search;
 mod status;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,9 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, imports, registry, status};
-use crate::api::access::is_catalogued;
+use super::{batches, completions, events, imports, registry, search, status};
 use crate::api::convenience::verb;
 use crate::api::entry::KIND_CHOICES;
-use crate::api::resources::SHARED_CHOICES;
 use crate::api::routes::{Endpoint, Route};
 use crate::api::usage::WINDOWS_DEFAULT;
 use crate::domain::Aggregate;
@@ -86,11 +84,16 @@ pub fn operation(route: &Route) -> Value {
             operation
         }
         Endpoint::List(aggregate) => list(aggregate),
+        Endpoint::Count(aggregate) => search::count(aggregate),
+        Endpoint::Discover(aggregate) => search::discover(aggregate),
         Endpoint::Get(aggregate) => get(aggregate),
         Endpoint::History(aggregate) => history(aggregate),
+        Endpoint::Events => events::events(),
         Endpoint::Explain => {
             let summary = "What a coupling's decision weighed, and how its score came about.";
-            Operation::reading("explain-coupling", "coupling", summary, "Explanation")
+            let mut operation = Operation::reading("explain-coupling", "coupling", summary, "Explanation");
+            operation.shared_parameters.push("AsOf");
+            operation
         }
         Endpoint::Answer => completions::answer(),
         Endpoint::Heartbeat => {
@@ -102,6 +105,7 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::Outcome => outcome(),
         Endpoint::Usage => usage(),
         Endpoint::RequestsStatus => status::requests(),
+        Endpoint::ReplicaStatus => search::standing(),
         Endpoint::DeadLetters => {
             let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
             let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
@@ -203,6 +207,7 @@ fn example(command: &str) -> Value {
         "DefineAgentTemplate" => {
             json!({ "definition": { "name": "researcher", "category": "research", "instructions": "Look into {topic}.", "parameters": [{ "name": "topic" }] } })
         }
+        "DefineSkill" => json!({ "name": "route_planning", "ancestors": ["planning"] }),
         "RegisterAgent" => json!({ "name": "ada", "category": "research" }),
         "RegisterMcpServer" => json!({ "name": "search", "endpoint": "https://mcp.example.com/" }),
         "RegisterLlmProvider" => json!({ "name": "local", "models": [{ "model_id": "small" }] }),
@@ -222,31 +227,28 @@ fn list(aggregate: Aggregate) -> Operation {
     let mut operation =
         Operation::reading(format!("list-{}", aggregate.plural()), aggregate.name(), summary, "ResourcePage");
     operation.shared_parameters = match aggregate {
-        Aggregate::Tenant => vec!["TenantOnLoopback", "Limit", "Cursor"],
-        _ => vec!["Tenant", "Limit", "Cursor"],
+        Aggregate::Tenant => vec!["TenantOnLoopback", "AsOfTime", "Limit", "Cursor"],
+        _ => vec!["Tenant", "AsOfTime", "Limit", "Cursor"],
     };
-    for name in ["id", "status"].iter().chain(aggregate.filters()) {
-        operation.own_parameters.push(json!({
-            "name": name, "in": "query", "required": false, "style": "form", "explode": true,
-            "schema": { "type": "array", "items": { "type": "string" } },
-            "description": "Filter: any of these values. Several filters must all be passed.",
-        }));
-    }
-    if is_catalogued(aggregate) {
-        operation.own_parameters.push(json!({
-            "name": "shared", "in": "query", "required": false,
-            "schema": { "enum": SHARED_CHOICES, "default": SHARED_CHOICES[0] },
-            "description": "Whether to show what the shared catalogue holds, after the tenant's own.",
-        }));
-    }
+    operation.own_parameters.push(filter("id", "Only these resources."));
+    operation.own_parameters.extend(search::filters(aggregate));
+    operation.own_parameters.extend(search::shape(aggregate));
     operation
+}
+
+/// A query parameter that may be there several times.
+pub fn filter(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "query", "required": false, "style": "form", "explode": true,
+        "schema": { "type": "array", "items": { "type": "string" } }, "description": description,
+    })
 }
 
 fn get(aggregate: Aggregate) -> Operation {
     let what = aggregate.name().replace('_', " ");
     let mut operation =
         Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "Resource");
-    operation.shared_parameters.push("IfNoneMatch");
+    operation.shared_parameters.extend(["IfNoneMatch", "AsOf"]);
     let mut found = json_content(reference("Resource"), Some(resource_example()));
     found["headers"] = json!({ "ETag": { "schema": { "type": "string" }, "description": "The version, in quotes." } });
     operation.answers =
@@ -262,6 +264,7 @@ fn history(aggregate: Aggregate) -> Operation {
     operation.own_parameters = vec![
         json!({ "name": "order", "in": "query", "required": false, "schema": { "enum": ["asc", "desc"], "default": "asc" }, "description": "asc: oldest first." }),
         json!({ "name": "kind", "in": "query", "required": false, "schema": { "enum": KIND_CHOICES }, "description": "Only entries of this kind." }),
+        json!({ "name": "diff", "in": "query", "required": false, "schema": { "type": "boolean", "default": false }, "description": "Tell of each event what it changed of the resource. Not done unless asked: all before the page is folded once for it; a history that is followed is folded once in all." }),
         json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer" }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
     ];
     if let Some((_, found)) = operation.answers.first_mut() {

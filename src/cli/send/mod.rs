@@ -1,7 +1,7 @@
 //! `agentverse send [FILE|-]`: commands from JSON lines, in batches, in order.
 
-mod deliver;
-mod lines;
+pub(super) mod deliver;
+pub(super) mod lines;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +52,8 @@ enum Wait {
     Applied,
     /// Until the read models show it
     Projected,
+    /// Until searches find it, too
+    Searchable,
 }
 
 impl Wait {
@@ -60,6 +62,7 @@ impl Wait {
             Self::Accepted => "accepted",
             Self::Applied => "applied",
             Self::Projected => "projected",
+            Self::Searchable => "searchable",
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What is asked of the nodes, and what comes back.
 
 use crate::cli::client::{ClientError, Connection, Request};
-use crate::cli::decimal::scaled;
 use crate::cli::url::{BaseUrl, append_query};
 use crate::domain::Micros;
+use crate::domain::decimal::scaled;
 use futures::future::join_all;
 use serde::Deserialize;
 use std::time::Duration;

@@ -26,7 +26,7 @@ mod view;
 
 use super::common::{Health, Requirements};
 use super::personal::Personal;
-use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, World};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, Text, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -305,5 +305,9 @@ impl Decider for Agent {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

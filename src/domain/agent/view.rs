@@ -44,3 +44,16 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let profile = &state.profile;
+    let mut texts = vec![
+        Text::name("name", &profile.name),
+        Text::keyword("category", &profile.category),
+        Text::keyword("role", &profile.role),
+        Text::prose("purpose", &profile.purpose),
+    ];
+    texts.extend(Text::keywords("skill", &profile.skills));
+    texts.extend(Text::keywords("domain", &profile.domains));
+    texts
+}

@@ -19,7 +19,7 @@ mod view;
 pub use decide::stream_for;
 
 use super::common::Requirements;
-use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Rejection};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Rejection, Text};
 use crate::records;
 use serde::{Deserialize, Serialize};
 
@@ -138,5 +138,9 @@ impl Decider for AgentTemplate {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

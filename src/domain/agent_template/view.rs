@@ -34,3 +34,16 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let definition = &state.definition;
+    let mut texts = vec![
+        Text::name("name", &definition.name),
+        Text::keyword("category", &definition.category),
+        Text::keyword("role", &definition.role),
+        Text::prose("purpose", &definition.purpose),
+    ];
+    texts.extend(Text::keywords("skill", &definition.skills));
+    texts.extend(Text::keywords("domain", &definition.domains));
+    texts
+}

@@ -42,9 +42,7 @@ pub use completion::{CompletionRequested, RequestCompletion, submission};
 pub use explain::explain;
 pub use records::*;
 
-use crate::domain::{
-    Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, StreamId, World,
-};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, StreamId, Text, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -278,5 +276,9 @@ impl Decider for Coupling {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

@@ -66,3 +66,10 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let model = state.binding.as_ref().map(|binding| Text::name("model_id", &binding.model.model_id));
+    let mut texts: Vec<_> = model.into_iter().collect();
+    texts.push(Text::prose("reason", &state.reason));
+    texts
+}

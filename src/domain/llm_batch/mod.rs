@@ -214,6 +214,7 @@ impl Decider for LlmBatch {
         view::view(state)
     }
 
+    const SEARCHED: bool = false;
     const FILTERS: &'static [&'static str] = view::FILTERS;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {

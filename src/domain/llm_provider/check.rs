@@ -13,6 +13,11 @@ pub fn check_access(access: &Access) -> Result<(), Rejection> {
     check_key_name(access.api_key_env.as_deref())
 }
 
+/// Whether this can name the variable that holds a key.
+pub fn is_key_name(name: &str) -> bool {
+    check_key_name(Some(name)).is_ok()
+}
+
 /// `[A-Za-z_][A-Za-z0-9_]*`, and nothing that looks like a key: history keeps what is recorded. The value is never
 /// repeated, since it may be a key.
 fn check_key_name(name: Option<&str>) -> Result<(), Rejection> {

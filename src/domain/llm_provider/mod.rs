@@ -20,14 +20,11 @@ mod react;
 mod tests;
 mod view;
 
+pub use check::is_key_name;
 pub use measured::*;
-pub use view::MODEL_SHOWN_FIELDS;
 
 use super::common::{Health, Modality};
-use crate::domain::{
-    Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Micros, Reaction, Rejection, StreamId,
-    World,
-};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Micros, Reaction, Rejection, StreamId, Text, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -327,5 +324,9 @@ impl Decider for LlmProvider {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

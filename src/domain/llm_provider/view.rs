@@ -29,9 +29,6 @@ pub fn view(state: &State) -> Map<String, Value> {
     view
 }
 
-/// What is shown of a model beside how it is declared: a command does not take it.
-pub const MODEL_SHOWN_FIELDS: [&str; 3] = ["measured", "model_health", "model_health_reason"];
-
 /// A model as it is declared, with what calls show of it beside that.
 fn model(state: &State, model: &Model) -> Value {
     let mut shown = json!(model);
@@ -50,4 +47,13 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "model" => state.models.iter().map(|model| model.model_id.clone()).collect(),
         _ => Vec::new(),
     }
+}
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let mut texts = vec![Text::name("name", &state.access.name)];
+    for model in &state.models {
+        texts.push(Text::keyword("model", &model.model_id));
+        texts.push(Text::keyword("model", &model.name));
+    }
+    texts
 }

@@ -249,6 +249,7 @@ impl Decider for LlmRequest {
         view::view(state)
     }
 
+    const SEARCHED: bool = false;
     const FILTERS: &'static [&'static str] = view::FILTERS;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {

@@ -18,7 +18,7 @@ mod transport;
 mod view;
 
 use super::common::Health;
-use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, World};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, Text, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
 
@@ -233,5 +233,9 @@ impl Decider for McpServer {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

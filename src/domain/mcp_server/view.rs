@@ -53,3 +53,18 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let listing = &state.listing;
+    let mut texts = vec![
+        Text::name("name", &listing.name),
+        Text::keyword("category", &listing.category),
+        Text::prose("description", &listing.description),
+    ];
+    texts.extend(Text::keywords("capability", &listing.capabilities));
+    for tool in &state.tools {
+        texts.push(Text::keyword("tool", &tool.name));
+        texts.push(Text::prose("tool_description", &tool.description));
+    }
+    texts
+}

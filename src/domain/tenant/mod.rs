@@ -30,7 +30,7 @@ mod view;
 pub use budget::{BudgetAlertRaised, BudgetLevel, ReportBudgetUse};
 
 use crate::domain::common::PromptStorage;
-use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, World};
+use crate::domain::{Aggregate, Context, Decider, Decision, Envelope, EventMeta, Lookup, Reaction, Rejection, Text, World};
 use crate::records;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -296,5 +296,9 @@ impl Decider for Tenant {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn texts(state: &State) -> Vec<Text<'_>> {
+        view::texts(state)
     }
 }

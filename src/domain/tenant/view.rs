@@ -38,3 +38,13 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         _ => Vec::new(),
     }
 }
+
+pub fn texts(state: &State) -> Vec<Text<'_>> {
+    let mut texts = vec![
+        Text::name("name", &state.name),
+        Text::keyword("region", &state.region),
+        Text::keyword("tier", state.tier.name()),
+    ];
+    texts.extend(state.projects.keys().map(|name| Text::keyword("project", name)));
+    texts
+}

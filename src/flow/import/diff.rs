@@ -5,6 +5,8 @@
 //! not sent; and which fields changed is read from the two states, so that no list of fields can fall behind.
 
 use super::entry::Fault;
+use super::models;
+use super::report::Fate;
 use super::wanted::Wanted;
 use crate::domain::{AnyCommand, AnyState, Context, Envelope, EventMeta, Rejection, Seen, StreamId, World};
 use crate::flow::query::Resource;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 /// Members of a view that follow from others, or say how the resource does.
-const DERIVED: [&str; 5] = ["revision", "tools_known", "reason", "health", "template"];
+const DERIVED: [&str; 6] = ["revision", "tools_known", "reason", "health", "template", "parent"];
 
 /// A command, and the version that its stream must have for it.
 pub type Step = (AnyCommand, u64);
@@ -25,6 +27,55 @@ pub enum Diff {
     /// The commands, and the fields that they change.
     Changed(Vec<Step>, Vec<String>),
     Refused(Fault),
+}
+
+/// What is to be done about an entry, and what then becomes of it and of its parts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    /// Its own, then its parts' in their order.
+    pub fates: Vec<Planned>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    pub fate: Fate,
+    /// Of a change.
+    pub fields: Vec<String>,
+    /// Of a refusal.
+    pub fault: Option<Fault>,
+    /// Of the steps, how many must be applied for it.
+    pub after: usize,
+}
+
+impl Planned {
+    pub fn unchanged() -> Self {
+        Self { fate: Fate::Unchanged, fields: Vec::new(), fault: None, after: 0 }
+    }
+
+    pub fn refused(fault: Fault) -> Self {
+        Self { fate: Fate::Refused, fault: Some(fault), ..Self::unchanged() }
+    }
+}
+
+/// Plans an entry of any kind.
+pub fn plan(wanted: &Wanted, stream: StreamId, known: Option<&Resource>, world: &World) -> Plan {
+    if let Wanted::Provider(provider) = wanted {
+        let absent = Default::default();
+        let (version, state) = match known.map(|known| (known.version, &known.state)) {
+            Some((version, AnyState::LlmProvider(state))) => (version, &**state),
+            _ => (0, &absent),
+        };
+        return models::plan(provider, stream, version, state, world);
+    }
+    let (steps, planned) = match diff(wanted, stream, known, world) {
+        Diff::Unchanged => (Vec::new(), Planned::unchanged()),
+        Diff::Refused(fault) => (Vec::new(), Planned::refused(fault)),
+        Diff::Created(steps) => (steps, Planned { fate: Fate::Created, ..Planned::unchanged() }),
+        Diff::Changed(steps, fields) => (steps, Planned { fate: Fate::Changed, fields, ..Planned::unchanged() }),
+    };
+    let after = steps.len();
+    Plan { steps, fates: vec![Planned { after, ..planned }] }
 }
 
 /// What a decision of the tenant's may look at: the tenant itself.

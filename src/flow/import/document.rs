@@ -2,7 +2,10 @@
 
 use super::Kind;
 use super::entry::{Fault, Item, Read, Refused, told_key};
+use super::offer::Gathering;
+use super::places::Selected;
 use super::read::agents::Mapping;
+use super::read::{litellm, models_dev, oasf};
 use super::scan::{Found, Lines, Values, members};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -12,6 +15,9 @@ const TELLING: [&str; 4] = ["name", "packageName", "id", "path"];
 /// Members of a list's notes that say that there is another page.
 const FURTHER: [&str; 3] = ["nextCursor", "next_cursor", "next"];
 
+/// Most providers of a list that are named to who asked for another.
+const NAMED_MAX: usize = 40;
+
 #[derive(Debug, Default, PartialEq)]
 pub struct Document {
     /// In the order of the file, of one key one.
@@ -20,19 +26,60 @@ pub struct Document {
     pub superseded: u64,
     /// Entries that their publisher took back.
     pub withdrawn: u64,
+    /// Entries that are nothing of what is imported, or were not asked for.
+    pub skipped: u64,
     /// Whether the last list says that it goes on elsewhere.
     pub has_more: bool,
 }
 
 impl Document {
+    /// How many entries there are, each model of a provider counted.
+    pub fn entries_total(&self) -> u64 {
+        let weights = self.entries.iter().map(|entry| entry.as_ref().map_or(1, Item::weight));
+        weights.sum::<usize>() as u64
+    }
+
+    /// Leaves these providers of a list, and what could not be read of them.
+    ///
+    /// # Errors
+    /// A sentence, when the list has no such provider: it names those that it has.
+    pub fn select(&mut self, providers: &[Selected]) -> Result<(), String> {
+        if providers.is_empty() {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.entries.iter().flatten().map(|item| item.key.as_str()).collect();
+        if let Some(unknown) = providers.iter().find(|selected| !known.contains(&selected.in_file.as_str())) {
+            let (named, more) = known.split_at(known.len().min(NAMED_MAX));
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let named = named.join(", ");
+            return Err(format!("the list has no provider {:?}; its providers: {named}{more}", unknown.in_file));
+        }
+        let before = self.entries_total();
+        let is_selected = |key: &str| {
+            let provider = |it: &Selected| {
+                key.strip_prefix(&it.in_file).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            providers.iter().any(provider)
+        };
+        self.entries.retain(|entry| match entry {
+            Ok(item) => is_selected(&item.key),
+            Err(refused) => refused.key.as_deref().is_none_or(is_selected),
+        });
+        self.skipped += before - self.entries_total();
+        Ok(())
+    }
+
     /// Reads the entries of a body: a list, an object that has the list, entries alone one after the other, or several of
     /// these.
     pub fn read(kind: Kind, bytes: &[u8]) -> Self {
         let (counts, spoilt) = (HashMap::new(), HashMap::new());
-        let mut reading = Reading { kind, lines: Lines::new(bytes), document: Self::default(), counts, spoilt };
+        let lines = Lines::new(bytes);
+        let (gathering, parents) = (kind.source_of_offers().map(Gathering::new), oasf::Parents::default());
+        let mut reading = Reading { kind, lines, document: Self::default(), counts, spoilt, gathering, parents };
         for found in Values::of_body(bytes) {
             reading.text(bytes, &found);
         }
+        reading.finish();
         let Reading { mut document, counts: counting, spoilt, .. } = reading;
         let mut place = 0;
         document.entries.retain(|entry| {
@@ -60,11 +107,22 @@ struct Reading<'a> {
     counts: HashMap<String, usize>,
     /// By key: the line of a version that could not be read.
     spoilt: HashMap<String, u64>,
+    /// Of a list of models: its providers so far.
+    gathering: Option<Gathering>,
+    /// Of a taxonomy: what is above what.
+    parents: oasf::Parents,
 }
 
 impl Reading<'_> {
     /// One JSON text of the body.
     fn text(&mut self, bytes: &[u8], found: &Found<'_>) {
+        if let Some(gathering) = &mut self.gathering {
+            return match (found.bytes.first(), self.kind) {
+                (Some(b'{'), Kind::LiteLlm) => litellm::read(bytes, found, gathering),
+                (Some(b'{'), _) => models_dev::read(bytes, found, gathering),
+                _ => self.refuse(found.at, Fault::whole("the document is no JSON object of providers or models")),
+            };
+        }
         match found.bytes.first() {
             Some(b'[') => self.list(bytes, found.at),
             Some(b'{') => {
@@ -79,6 +137,8 @@ impl Reading<'_> {
                         if !found.is_whole && list.is_whole {
                             self.refuse(found.at + found.bytes.len(), Fault::whole("the document is cut off here"));
                         }
+                        self.skip(named(&["domains"]));
+                        self.skip(named(&["modules"]));
                         self.document.has_more = has_more(found.bytes, named(&["metadata"]).as_ref());
                     }
                     None => self.entry(found),
@@ -86,6 +146,24 @@ impl Reading<'_> {
             }
             _ => self.entry(found),
         }
+    }
+
+    /// Counts what a taxonomy lists beside its skills.
+    fn skip(&mut self, list: Option<Found<'_>>) {
+        if let Some(list) = list.filter(|list| self.kind == Kind::OasfSkills && list.bytes.starts_with(b"[")) {
+            self.document.skipped += Values::of_list(list.bytes, 0).count() as u64;
+        }
+    }
+
+    /// What is known only once all was read.
+    fn finish(&mut self) {
+        for entry in self.gathering.take().into_iter().flat_map(Gathering::finish) {
+            match entry {
+                Ok(item) => self.add(item),
+                refused => self.document.entries.push(refused),
+            }
+        }
+        self.parents.complete(&mut self.document.entries);
     }
 
     fn list(&mut self, bytes: &[u8], at: usize) {
@@ -103,14 +181,21 @@ impl Reading<'_> {
     fn entry(&mut self, found: &Found<'_>) {
         let line = self.lines.of(found.at);
         let (mut key, read) = match serde_json::from_slice::<Value>(found.bytes) {
-            Ok(value) => (told_key(&value, &TELLING), self.kind.read(&value, &Mapping::default())),
+            Ok(value) => {
+                if self.kind == Kind::OasfSkills {
+                    self.parents.note(&value);
+                }
+                (told_key(&value, &TELLING), self.kind.read(&value, &Mapping::default()))
+            }
             Err(error) if !found.is_whole => (None, Err(Fault::whole(format!("the entry is cut off: {error}")))),
             Err(error) => (None, Err(Fault::whole(format!("the entry is no JSON that can be read: {error}")))),
         };
         match read {
             Ok(Read::Withdrawn) => self.document.withdrawn += 1,
+            Ok(Read::Skipped) => self.document.skipped += 1,
             Ok(Read::Wanted { key, rank, wanted, shortened }) => {
-                let item = Item { line, bytes: found.bytes.len(), key, rank, wanted, shortened };
+                let bytes = found.bytes.len();
+                let item = Item { line, bytes, key, rank, wanted, shortened, parts: Vec::new() };
                 self.add(item);
             }
             Err(fault) => {

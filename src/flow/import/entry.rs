@@ -1,5 +1,6 @@
 //! What a reader makes of one entry of a file, and what it reads the entry's fields with.
 
+use super::offer::Part;
 use super::wanted::Wanted;
 use crate::domain::common::{LABELS_MAX, NAME_BYTES_MAX};
 use serde_json::{Map, Value};
@@ -61,6 +62,15 @@ pub struct Item {
     pub wanted: Wanted,
     /// Fields that were cut to what they may have here.
     pub shortened: Vec<&'static str>,
+    /// What belongs to the same resource and is told of by itself: a provider's models.
+    pub parts: Vec<Part>,
+}
+
+impl Item {
+    /// As how many entries it counts.
+    pub fn weight(&self) -> usize {
+        1 + self.parts.len()
+    }
 }
 
 /// An entry that cannot.
@@ -79,6 +89,8 @@ pub enum Read {
     Wanted { key: String, rank: Rank, wanted: Wanted, shortened: Vec<&'static str> },
     /// Its publisher took it back.
     Withdrawn,
+    /// It is nothing that this kind of import is about.
+    Skipped,
 }
 
 /// The first of these members that is text, for who looks for a refused entry.

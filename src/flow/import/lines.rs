@@ -80,9 +80,9 @@ impl Line {
             Err(error) => return refused(None, Fault::whole(format!("the line is no JSON that can be read: {error}"))),
         };
         match kind.read(&value, mapping) {
-            Ok(Read::Withdrawn) => None,
+            Ok(Read::Withdrawn | Read::Skipped) => None,
             Ok(Read::Wanted { key, rank, wanted, shortened }) => {
-                Some(Ok(Item { line, bytes: bytes.len(), key, rank, wanted, shortened }))
+                Some(Ok(Item { line, bytes: bytes.len(), key, rank, wanted, shortened, parts: Vec::new() }))
             }
             Err(fault) => refused(mapping.told_key(&value), fault),
         }

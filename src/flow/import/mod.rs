@@ -9,6 +9,9 @@
 //! under an id of its own (a change may be taken back and forth). A command says which version it was made for; where the
 //! stream changed meanwhile the entry is held against it anew. So an import that broke off is finished by a second run.
 //!
+//! A list of LLM providers is of resources that a tenant may have had before: those are found by their names,
+//! and each of their models is told of as an entry of its own, though it lives in its provider's stream.
+//!
 //! Invariants: an entry that cannot be taken harms no other; what was not told by an entry stays as it is; nothing is
 //! retired on the word of a file of which anything could not be read.
 
@@ -16,9 +19,13 @@ mod diff;
 mod document;
 mod entry;
 mod lines;
+mod models;
+mod offer;
+mod places;
 mod read;
 mod report;
 mod retire;
+mod retire_models;
 mod run;
 mod scan;
 mod settle;
@@ -29,6 +36,7 @@ mod wanted;
 pub use document::Document;
 pub use entry::{Item, Refused};
 pub use lines::{Line, Splitter};
+pub use places::{Asked, Selected};
 pub use read::agents::{Mapping, TARGETS};
 pub use report::{Event, Fate, Progress, Report, Told};
 pub use run::{BATCH_BYTES_MAX, Batch, Engine, Outset, batches};
@@ -36,6 +44,7 @@ pub use scan::RECORD_SEPARATOR;
 
 use crate::domain::{Aggregate, StreamId, TenantId};
 use entry::{Fault, Read};
+use offer::Source;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -53,11 +62,26 @@ pub enum Kind {
     A2aCards,
     /// JSON lines of agents, with a mapping of fields.
     Agents,
+    /// models.dev: LLM providers and their models, with prices.
+    ModelsDev,
+    /// LiteLLM's list of prices by model.
+    LiteLlm,
+    /// The Open Agentic Schema Framework's taxonomy: its skills.
+    OasfSkills,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] =
-        [Self::McpRegistry, Self::McpServers, Self::McpTools, Self::AgentTemplates, Self::A2aCards, Self::Agents];
+    pub const ALL: [Kind; 9] = [
+        Self::McpRegistry,
+        Self::McpServers,
+        Self::McpTools,
+        Self::AgentTemplates,
+        Self::A2aCards,
+        Self::Agents,
+        Self::ModelsDev,
+        Self::LiteLlm,
+        Self::OasfSkills,
+    ];
 
     /// As in the command line and in queries.
     pub fn name(self) -> &'static str {
@@ -68,6 +92,9 @@ impl Kind {
             Self::AgentTemplates => "agent-templates",
             Self::A2aCards => "a2a-cards",
             Self::Agents => "agents",
+            Self::ModelsDev => "models-dev",
+            Self::LiteLlm => "litellm",
+            Self::OasfSkills => "oasf-skills",
         }
     }
 
@@ -77,6 +104,8 @@ impl Kind {
             Self::McpRegistry | Self::McpServers | Self::McpTools => Aggregate::McpServer,
             Self::AgentTemplates => Aggregate::AgentTemplate,
             Self::A2aCards | Self::Agents => Aggregate::Agent,
+            Self::ModelsDev | Self::LiteLlm => Aggregate::LlmProvider,
+            Self::OasfSkills => Aggregate::Skill,
         }
     }
 
@@ -88,6 +117,15 @@ impl Kind {
     /// Whether it comes line by line and is never held whole.
     pub fn is_lines(self) -> bool {
         self == Self::Agents
+    }
+
+    /// Of lists of models and prices: who published them.
+    pub fn source_of_offers(self) -> Option<Source> {
+        match self {
+            Self::ModelsDev => Some(Source::ModelsDev),
+            Self::LiteLlm => Some(Source::LiteLlm),
+            _ => None,
+        }
     }
 
     /// The stream of a natural key. What a server is called for people is no package and no name of a registry, though it
@@ -107,7 +145,8 @@ impl Kind {
             Self::McpTools => read::tools::LISTS,
             Self::AgentTemplates => read::templates::LISTS,
             Self::A2aCards => read::cards::LISTS,
-            Self::Agents => &[],
+            Self::OasfSkills => read::oasf::LISTS,
+            Self::Agents | Self::ModelsDev | Self::LiteLlm => &[],
         }
     }
 
@@ -119,6 +158,11 @@ impl Kind {
             Self::AgentTemplates => read::templates::read(value),
             Self::A2aCards => read::cards::read(value),
             Self::Agents => read::agents::read(value, mapping),
+            Self::OasfSkills => read::oasf::read(value),
+            // They are read whole: an entry there is a member of an object, and says less than that.
+            Self::ModelsDev | Self::LiteLlm => {
+                Err(Fault::whole("the document is no JSON object of providers or models"))
+            }
         }
     }
 }
@@ -146,6 +190,8 @@ pub struct Order {
     /// Tell what would change, and change nothing.
     pub dry_run: bool,
     pub retire: Retire,
+    /// Of a list of models and prices.
+    pub asked: Asked,
     /// Ends the import between two batches.
     pub stop: CancellationToken,
 }

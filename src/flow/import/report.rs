@@ -75,7 +75,9 @@ pub struct Report {
     pub superseded: u64,
     /// Entries that their publisher took back.
     pub withdrawn: u64,
-    /// Entries of which a field was cut.
+    /// Entries that are nothing of what is imported, or were not asked for.
+    pub skipped: u64,
+    /// Entries of which a field was cut or left out.
     pub shortened: u64,
     /// Resources that the file has no more.
     pub retired: u64,

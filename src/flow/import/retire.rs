@@ -3,10 +3,10 @@
 use super::diff::step;
 use super::report::{Fate, Told};
 use super::run::{Ended, Engine, Run, Seen};
-use super::settle::Sent;
+use super::settle::Stopped;
 use super::wanted::retirement;
 use crate::domain::AnyCommand;
-use crate::flow::query::{self, HistoryQuery, ListQuery, Order, Reach, Resource};
+use crate::flow::query::{self, HistoryQuery, ListQuery, Order, Resource};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
 /// Resources that are looked at together.
@@ -17,20 +17,16 @@ const READS_MAX: usize = 16;
 impl Engine {
     /// Retires what was not seen, page by page.
     pub(super) async fn retire(&self, seen: &Seen, run: &mut Run<'_>) -> Result<(), Ended> {
-        let mut ask = ListQuery {
-            aggregate: self.order.kind.aggregate(),
-            reach: Reach::Tenants(vec![self.order.tenant]),
-            ids: None,
-            filters: Vec::new(),
-            after: None,
-            limit: PAGE,
-        };
+        if self.order.kind.source_of_offers().is_some() {
+            return self.retire_models(seen, run).await;
+        }
+        let mut ask = ListQuery::all(self.order.kind.aggregate(), self.order.tenant, PAGE);
         loop {
             if self.order.stop.is_cancelled() {
                 return Err(Ended::stopped());
             }
             let page = self.query.list(&ask).await?;
-            let missing = page.items.into_iter().filter(|item| !seen.contains_key(&item.stream.id));
+            let missing = page.items.into_iter().filter(|item| !seen.lines.contains_key(&item.stream.id));
             let missing = missing.filter_map(|item| retirement(&item.state).map(|command| (item, command)));
             let ours: Vec<_> = stream::iter(missing)
                 .map(|(item, command)| async {
@@ -78,17 +74,22 @@ impl Engine {
         let steps = going.iter().map(|(item, command)| (item.stream, vec![(command.clone(), item.version)]));
         let sent = self.send(steps.collect()).await?;
         for ((item, _), sent) in going.iter().zip(sent) {
-            let (fate, reason) = match sent {
-                Sent::Applied => (Fate::Retired, None),
-                Sent::Undecided => (Fate::Undecided, Some("not decided in time; import again".to_owned())),
-                Sent::Refused(fault) => (Fate::Refused, Some(fault.reason)),
-                Sent::Mismatch(_) => {
-                    (Fate::Refused, Some("it changed while it was to be retired; import again".to_owned()))
-                }
-            };
+            let (fate, reason) = retired(sent.stopped);
             run.tell(told(item, fate, reason)).await?;
         }
         Ok(())
+    }
+}
+
+/// What became of a retirement.
+pub(super) fn retired(stopped: Option<Stopped>) -> (Fate, Option<String>) {
+    match stopped {
+        None => (Fate::Retired, None),
+        Some(Stopped::Undecided) => (Fate::Undecided, Some("not decided in time; import again".to_owned())),
+        Some(Stopped::Refused(fault)) => (Fate::Refused, Some(fault.reason)),
+        Some(Stopped::Mismatch(_)) => {
+            (Fate::Refused, Some("it changed while it was to be retired; import again".to_owned()))
+        }
     }
 }
 

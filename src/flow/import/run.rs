@@ -1,10 +1,13 @@
 //! The run of an import: batches in, a few under way at a time, what became of them told in their order.
 
 use super::entry::{Fault, Item, Refused};
+use super::places::Places;
 use super::report::{Event, Fate, Progress, Report, Told};
+use super::wanted::Wanted;
 use super::{ImportSettings, Order, Retire};
+use crate::domain::{Aggregate, StreamId};
 use crate::flow::gateway::Gateway;
-use crate::flow::query::{self, Query};
+use crate::flow::query::{self, ListQuery, Query};
 use futures::stream::{Stream, StreamExt as _};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -16,6 +19,8 @@ use uuid::Uuid;
 
 /// Most bytes of entries in one batch, unless a single one has more.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Providers that are read together, with all their models.
+const PROVIDERS_PAGE: usize = 50;
 
 /// Why an import ended before its end: a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +58,21 @@ pub struct Engine {
     pub order: Order,
 }
 
-/// The ids of the entries so far, with their lines.
-pub(super) type Seen = HashMap<Uuid, u64>;
+/// What came so far.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The ids of the entries, with their lines; of a part [`part_id`].
+    pub lines: HashMap<Uuid, u64>,
+    skipped: u64,
+}
+
+/// By what a part of a resource is known.
+pub(super) fn part_id(stream: StreamId, part: &str) -> Uuid {
+    Uuid::new_v5(&stream.id, part.as_bytes())
+}
+
+/// An entry with the stream that it is of.
+pub(super) type Admitted = Result<(StreamId, Item), Refused>;
 
 /// What is known of the whole before it begins.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,6 +80,7 @@ pub struct Outset {
     pub entries_total: Option<u64>,
     pub superseded: u64,
     pub withdrawn: u64,
+    pub skipped: u64,
     pub has_more: bool,
 }
 
@@ -72,14 +91,16 @@ pub fn batches(
     batch_max: usize,
 ) -> impl Stream<Item = Result<Batch, String>> {
     let mut batches: Vec<Batch> = Vec::new();
-    let (mut current, mut held) = (Batch { entries: Vec::new(), bytes }, 0);
+    let (mut current, mut held, mut count) = (Batch { entries: Vec::new(), bytes }, 0, 0);
     for entry in entries {
-        let size = entry.as_ref().map_or(0, |item| item.bytes);
-        if current.entries.len() == batch_max || (held + size > BATCH_BYTES_MAX && !current.entries.is_empty()) {
+        let (size, weight) = entry.as_ref().map_or((0, 1), |item| (item.bytes, item.weight()));
+        let is_full = count + weight > batch_max || held + size > BATCH_BYTES_MAX;
+        if is_full && !current.entries.is_empty() {
             batches.push(std::mem::take(&mut current));
-            held = 0;
+            (held, count) = (0, 0);
         }
         held += size;
+        count += weight;
         current.entries.push(entry);
     }
     batches.push(current);
@@ -101,6 +122,7 @@ impl Engine {
                 dry_run: self.order.dry_run,
                 superseded: outset.superseded,
                 withdrawn: outset.withdrawn,
+                skipped: outset.skipped,
                 ..Report::default()
             },
             events,
@@ -108,10 +130,15 @@ impl Engine {
             bytes: 0,
             begun: Instant::now(),
         };
-        let seen = Mutex::new(Seen::new());
-        let ended = self.entries(batches, &seen, &mut run).await;
+        let seen = Mutex::new(Seen::default());
+        let ended = match self.places().await {
+            Ok(places) => self.entries(batches, &places, &seen, &mut run).await,
+            Err(ended) => Err(ended),
+        };
+        let seen = seen.into_inner();
+        run.report.skipped += seen.skipped;
         let ended = match ended {
-            Ok(()) => self.missing(&seen.into_inner(), outset, &mut run).await,
+            Ok(()) => self.missing(&seen, outset, &mut run).await,
             Err(ended) => Err(ended),
         };
         let mut report = run.report;
@@ -124,13 +151,14 @@ impl Engine {
     async fn entries(
         &self,
         batches: impl Stream<Item = Result<Batch, String>>,
+        places: &Places,
         seen: &Mutex<Seen>,
         run: &mut Run<'_>,
     ) -> Result<(), Ended> {
         run.progress().await?;
-        let settled = batches.map(|batch| self.admit(batch, seen)).map(|batch| async {
-            let batch = batch?;
-            Ok::<_, Ended>((batch.bytes, self.settle(batch.entries).await?))
+        let settled = batches.map(|batch| self.admit(batch, places, seen)).map(|admitted| async {
+            let (bytes, entries) = admitted?;
+            Ok::<_, Ended>((bytes, self.settle(entries).await?))
         });
         let mut settled = std::pin::pin!(settled.buffered(self.settings.batches_max));
         loop {
@@ -150,31 +178,89 @@ impl Engine {
         }
     }
 
-    /// Notes the ids of a batch. Of lines of one key the first counts: which one comes last is known at the end only.
-    fn admit(&self, batch: Result<Batch, String>, seen: &Mutex<Seen>) -> Result<Batch, Ended> {
-        let mut batch = batch.map_err(Ended)?;
+    /// The providers that the tenant has, where the file is a list of such.
+    async fn places(&self) -> Result<Places, Ended> {
+        let mut places = Places::default();
+        if self.order.kind.source_of_offers().is_none() {
+            return Ok(places);
+        }
+        let mut ask = ListQuery::all(Aggregate::LlmProvider, self.order.tenant, PROVIDERS_PAGE);
+        loop {
+            let page = self.query.list(&ask).await?;
+            page.items.iter().for_each(|item| places.add(item));
+            match page.next {
+                Some(next) => ask.after = Some(next),
+                None => return Ok(places),
+            }
+        }
+    }
+
+    /// Finds the streams of a batch's entries and notes their ids. Of lines of one key the first counts: which one comes
+    /// last is known at the end only.
+    fn admit(
+        &self,
+        batch: Result<Batch, String>,
+        places: &Places,
+        seen: &Mutex<Seen>,
+    ) -> Result<(u64, Vec<Admitted>), Ended> {
+        let batch = batch.map_err(Ended)?;
         let mut seen = seen.lock();
-        for entry in &mut batch.entries {
-            let Ok(item) = entry else { continue };
-            let id = self.order.kind.stream(self.order.tenant, &item.key).id;
-            match seen.get(&id) {
-                None => {
-                    seen.insert(id, item.line);
-                }
-                Some(first) => {
-                    let fault =
-                        Fault::whole(format!("line {first} has the same key already; give each agent one line"));
-                    *entry = Err(Refused { line: item.line, key: Some(item.key.clone()), fault });
-                }
+        let mut admitted = Vec::with_capacity(batch.entries.len());
+        for entry in batch.entries {
+            match entry {
+                Ok(item) => self.admit_one(item, places, &mut seen, &mut admitted),
+                Err(refused) => admitted.push(Err(refused)),
             }
         }
         let entries_max = self.settings.entries_max;
-        if seen.len() > entries_max {
+        if seen.lines.len() > entries_max {
             let why =
                 format!("it has more than {entries_max} entries; import it in parts, or raise import_entries_max");
             return Err(Ended(why));
         }
-        Ok(batch)
+        Ok((batch.bytes, admitted))
+    }
+
+    /// Admits an entry, refuses it with all its parts, or leaves it out where it was not asked for.
+    fn admit_one(&self, mut item: Item, places: &Places, seen: &mut Seen, admitted: &mut Vec<Admitted>) {
+        let Order { kind, tenant, asked, .. } = &self.order;
+        let stream = match &mut item.wanted {
+            Wanted::Provider(provider) => {
+                provider.priced_at = asked.priced_at;
+                places.stream(*kind, *tenant, provider, asked)
+            }
+            _ => Ok(Some(kind.stream(*tenant, &item.key))),
+        };
+        let stream = stream.and_then(|stream| {
+            let first = stream.and_then(|stream| seen.lines.get(&stream.id));
+            match (first, &item.wanted) {
+                (None, _) => Ok(stream),
+                (Some(first), Wanted::Provider(_)) => Err(Fault::whole(format!(
+                    "it is the same provider here as the one on line {first}; say which is meant with \
+                     provider={}=NAME_OR_ID",
+                    item.key
+                ))),
+                (Some(first), _) => {
+                    Err(Fault::whole(format!("line {first} has the same key already; give each agent one line")))
+                }
+            }
+        });
+        match stream {
+            Ok(Some(stream)) => {
+                seen.lines.insert(stream.id, item.line);
+                if let Wanted::Provider(provider) = &item.wanted {
+                    let models = provider.offers.iter().zip(&item.parts);
+                    seen.lines.extend(models.map(|(offer, part)| (part_id(stream, &offer.model_id), part.line)));
+                }
+                admitted.push(Ok((stream, item)));
+            }
+            Ok(None) => seen.skipped += item.weight() as u64,
+            Err(fault) => {
+                let own = std::iter::once((item.line, item.key));
+                let all = own.chain(item.parts.into_iter().map(|part| (part.line, part.key)));
+                admitted.extend(all.map(|(line, key)| Err(Refused { line, key: Some(key), fault: fault.clone() })));
+            }
+        }
     }
 
     /// Retires what the file has no more, where that is asked for and safe.
@@ -185,7 +271,7 @@ impl Engine {
             Retire::Never => return Ok(()),
             _ if report.undecided > 0 => Some("entries are undecided; import the same again"),
             _ if outset.has_more => Some("the list says that it goes on elsewhere; import all of its pages together"),
-            _ if seen.is_empty() && !is_forced => Some("the file has no entry that could be read"),
+            _ if seen.lines.is_empty() && !is_forced => Some("the file has no entry that could be read"),
             _ if report.refused > 0 && !is_forced => {
                 Some("entries were refused, and what is missing may be among them; correct them, or force it")
             }

@@ -1,18 +1,22 @@
 //! A batch of entries, from what is wanted to what became of it.
 
-use super::diff::{Diff, Step, diff, refused, world};
+use super::diff::{Plan, Planned, Step, plan, refused, world};
 use super::entry::{Fault, Item, Refused};
 use super::report::{Fate, Told};
-use super::run::{Ended, Engine};
+use super::run::{Admitted, Ended, Engine};
+use super::wanted::Wanted;
 use crate::domain::checks::tenant_stream;
-use crate::domain::{Envelope, Rejection, StreamId, World};
+use crate::domain::{Aggregate, AnyState, Envelope, Lookup, Rejection, Seen, StreamId, World};
 use crate::flow::gateway::{Submission, Wait};
 use crate::flow::outcome::{Outcome, OutcomeKind};
 use crate::flow::query::{self, Resource};
 use crate::ports::topic;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Reads under way for one batch.
 const READS_MAX: usize = 32;
@@ -33,13 +37,19 @@ struct Open {
     /// Its place in the batch.
     place: usize,
     known: Option<Resource>,
-    /// The fields that a command of an earlier turn has changed, or that the entry was created then.
-    done: Option<(Fate, Vec<String>)>,
+    /// By the places of the plan's fates: what a command of an earlier turn did.
+    done: Vec<Option<Planned>>,
 }
 
 /// What became of the commands of one stream.
-pub enum Sent {
-    Applied,
+pub struct Sent {
+    /// How many were applied, from the first on.
+    pub applied: usize,
+    /// What stopped the others; `None` where nothing did.
+    pub stopped: Option<Stopped>,
+}
+
+pub enum Stopped {
     /// The stream is at this version.
     Mismatch(u64),
     Refused(Fault),
@@ -51,18 +61,17 @@ impl Engine {
     ///
     /// # Errors
     /// When a store is away, or the node stays too busy.
-    pub(super) async fn settle(&self, entries: Vec<Result<Item, Refused>>) -> Result<Vec<Told>, Ended> {
-        let world = self.world().await?;
-        let mut told: Vec<Option<Told>> = Vec::with_capacity(entries.len());
+    pub(super) async fn settle(&self, entries: Vec<Admitted>) -> Result<Vec<Told>, Ended> {
+        let mut told: Vec<Vec<Told>> = Vec::with_capacity(entries.len());
         let mut open = Vec::with_capacity(entries.len());
         for (place, entry) in entries.into_iter().enumerate() {
             match entry {
-                Ok(item) => {
-                    let stream = self.order.kind.stream(self.order.tenant, &item.key);
-                    open.push(Open { item, stream, place, known: None, done: None });
-                    told.push(None);
+                Ok((stream, item)) => {
+                    let done = vec![None; item.weight()];
+                    open.push(Open { item, stream, place, known: None, done });
+                    told.push(Vec::new());
                 }
-                Err(refused) => told.push(Some(of_refused(refused))),
+                Err(refused) => told.push(vec![of_refused(refused)]),
             }
         }
         let mut open: Vec<Open> = stream::iter(open)
@@ -73,6 +82,8 @@ impl Engine {
             .buffered(READS_MAX)
             .try_collect()
             .await?;
+        let mut world = self.world().await?;
+        self.look_up(&open, &mut world).await?;
         for _ in 0..=REREADS_MAX {
             if open.is_empty() {
                 break;
@@ -80,8 +91,8 @@ impl Engine {
             open = self.turn(open, &world, &mut told).await?;
         }
         for left in open {
-            let why = "it kept changing while it was imported; import it again";
-            told[left.place] = Some(of(&left, Fate::Refused, Vec::new(), Some(Fault::whole(why))));
+            let why = Fault::whole("it kept changing while it was imported; import it again");
+            told[left.place] = left.told(vec![Planned::refused(why); left.done.len()]);
         }
         Ok(told.into_iter().flatten().collect())
     }
@@ -92,49 +103,70 @@ impl Engine {
         Ok(world(if tenant.is_shared() { None } else { self.query.get(tenant_stream(tenant)).await? }))
     }
 
-    /// Holds entries against their resources, sends what differs, and gives back those whose resource changed meanwhile.
-    async fn turn(&self, open: Vec<Open>, world: &World, told: &mut [Option<Told>]) -> Result<Vec<Open>, Ended> {
-        let mut going = Vec::new();
-        let mut steps = Vec::new();
+    /// Adds the templates that agents are to be made from.
+    async fn look_up(&self, open: &[Open], world: &mut World) -> Result<(), Ended> {
+        let mut streams = BTreeSet::new();
         for open in open {
-            let (fate, fields, commands) = match diff(&open.item.wanted, open.stream, open.known.as_ref(), world) {
-                Diff::Refused(fault) => {
-                    told[open.place] = Some(of(&open, Fate::Refused, Vec::new(), Some(fault)));
-                    continue;
-                }
-                Diff::Unchanged => {
-                    let (fate, fields) = open.done.clone().unwrap_or((Fate::Unchanged, Vec::new()));
-                    told[open.place] = Some(of(&open, fate, fields, None));
-                    continue;
-                }
-                Diff::Created(commands) => (Fate::Created, Vec::new(), commands),
-                Diff::Changed(commands, fields) => (Fate::Changed, fields, commands),
-            };
-            if self.order.dry_run {
-                told[open.place] = Some(of(&open, fate, fields, None));
+            let Wanted::Agent(agent) = &open.item.wanted else { continue };
+            if agent.template.is_none() || open.known.is_some() {
                 continue;
             }
-            steps.push((open.stream, commands));
-            going.push((open, fate, fields));
+            let state = AnyState::initial(open.stream.aggregate);
+            let envelope = Envelope::new(Uuid::nil(), open.stream);
+            for command in open.item.wanted.commands(&state).unwrap_or_default() {
+                streams.extend(state.lookups(&command, &envelope).into_iter().filter_map(|lookup| match lookup {
+                    Lookup::Stream(stream) if stream.aggregate == Aggregate::AgentTemplate => Some(stream),
+                    _ => None,
+                }));
+            }
         }
-        let sent = self.send(steps).await?;
+        for stream in streams {
+            if let Some(seen) = self.query.get(stream).await? {
+                world.insert(stream, Seen { version: seen.version, state: Arc::new(seen.state) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds entries against their resources, sends what differs, and gives back those whose resource changed meanwhile.
+    async fn turn(&self, open: Vec<Open>, world: &World, told: &mut [Vec<Told>]) -> Result<Vec<Open>, Ended> {
+        let mut going = Vec::new();
+        let mut streams = Vec::new();
+        for open in open {
+            let Plan { steps, fates } = plan(&open.item.wanted, open.stream, open.known.as_ref(), world);
+            if self.order.dry_run || steps.is_empty() {
+                told[open.place] = open.told(fates);
+                continue;
+            }
+            streams.push((open.stream, steps));
+            going.push((open, fates));
+        }
+        let sent = self.send(streams).await?;
         let mut again = Vec::new();
-        for ((mut open, fate, fields), sent) in going.into_iter().zip(sent) {
-            // Of one that was created a turn before, the rest is no change of its own.
-            let fate =
-                if open.done.as_ref().is_some_and(|(done, _)| *done == Fate::Created) { Fate::Created } else { fate };
-            match sent {
-                Sent::Applied => told[open.place] = Some(of(&open, fate, fields, None)),
-                Sent::Refused(fault) => told[open.place] = Some(of(&open, Fate::Refused, Vec::new(), Some(fault))),
-                Sent::Undecided => {
-                    let why = "it was accepted, and not decided in time; import it again to see what became of it";
-                    told[open.place] = Some(of(&open, Fate::Undecided, fields, Some(Fault::whole(why))));
-                }
-                Sent::Mismatch(version) => {
+        for ((mut open, mut fates), Sent { applied, stopped }) in going.into_iter().zip(sent) {
+            let fault = match stopped {
+                None => None,
+                Some(Stopped::Mismatch(version)) => {
+                    open.note(fates, applied);
                     open.known = self.read_at(open.stream, version).await?;
                     again.push(open);
+                    continue;
+                }
+                Some(Stopped::Refused(fault)) => Some((Fate::Refused, fault)),
+                Some(Stopped::Undecided) => {
+                    let why = "it was accepted, and not decided in time; import it again to see what became of it";
+                    Some((Fate::Undecided, Fault::whole(why)))
+                }
+            };
+            if let Some((fate, fault)) = fault {
+                for planned in fates.iter_mut().filter(|planned| planned.after > applied) {
+                    (planned.fate, planned.fault) = (fate, Some(fault.clone()));
+                    if fate == Fate::Refused {
+                        planned.fields = Vec::new();
+                    }
                 }
             }
+            told[open.place] = open.told(fates);
         }
         Ok(again)
     }
@@ -218,45 +250,88 @@ impl Engine {
     }
 }
 
-/// What the outcomes of one stream's commands come to: the first that went wrong counts.
+/// What the outcomes of one stream's commands come to.
 fn sent(outcomes: Vec<Option<Outcome>>) -> Sent {
-    for outcome in outcomes {
+    let stopped = |outcome: &Option<Outcome>| {
         let Some(outcome) = outcome else {
-            return Sent::Refused(Fault::whole("the entry is too large for one command"));
+            return Some(Stopped::Refused(Fault::whole("the entry is too large for one command")));
         };
         match outcome.kind {
-            OutcomeKind::Applied => {}
-            OutcomeKind::Accepted => return Sent::Undecided,
+            OutcomeKind::Applied => None,
+            OutcomeKind::Accepted => Some(Stopped::Undecided),
             OutcomeKind::DeadLettered => {
-                return Sent::Refused(Fault::whole("its command was dead-lettered; see the dead letters for why"));
+                let why = "its command was dead-lettered; see the dead letters for why";
+                Some(Stopped::Refused(Fault::whole(why)))
             }
-            OutcomeKind::Refused => return of_rejection(outcome.reason),
+            OutcomeKind::Refused => Some(of_rejection(outcome.reason.as_ref())),
         }
+    };
+    let first = outcomes.iter().enumerate().find_map(|(place, outcome)| Some((place, stopped(outcome)?)));
+    match first {
+        Some((applied, stopped)) => Sent { applied, stopped: Some(stopped) },
+        None => Sent { applied: outcomes.len(), stopped: None },
     }
-    Sent::Applied
 }
 
-fn of_rejection(reason: Option<Rejection>) -> Sent {
-    let Some(reason) = reason else { return Sent::Refused(Fault::whole("it was refused")) };
+fn of_rejection(reason: Option<&Rejection>) -> Stopped {
+    let Some(reason) = reason else { return Stopped::Refused(Fault::whole("it was refused")) };
     let actual = reason.details.get("actual").and_then(|version| version.parse().ok());
     match actual.filter(|_| reason.code == "version_mismatch") {
-        Some(version) => Sent::Mismatch(version),
-        None => Sent::Refused(refused(&reason)),
+        Some(version) => Stopped::Mismatch(version),
+        None => Stopped::Refused(refused(reason)),
     }
 }
 
-fn of(open: &Open, outcome: Fate, fields: Vec<String>, fault: Option<Fault>) -> Told {
-    let (field, reason) = fault.map_or((None, None), |fault| (fault.field, Some(fault.reason)));
-    Told {
-        outcome,
-        line: Some(open.item.line),
-        key: Some(open.item.key.clone()),
-        name: Some(open.item.wanted.name().to_owned()),
-        id: Some(open.stream.id),
-        fields,
-        field,
-        reason,
-        shortened: if outcome == Fate::Refused { Vec::new() } else { open.item.shortened.clone() },
+impl Open {
+    /// Notes what was done before the rest is planned anew. Of an entry of which some commands were applied the others
+    /// follow: all that was planned counts.
+    fn note(&mut self, fates: Vec<Planned>, applied: usize) {
+        for (place, (done, planned)) in self.done.iter_mut().zip(fates).enumerate() {
+            let is_begun = place == 0 && planned.after > 0 && applied > 0;
+            if is_begun || (planned.after > 0 && planned.after <= applied) {
+                *done = Some(merged(done.take(), planned));
+            }
+        }
+    }
+
+    /// What is told of the entry and its parts.
+    fn told(&self, fates: Vec<Planned>) -> Vec<Told> {
+        let item = &self.item;
+        let own = (item.line, &item.key, item.wanted.name(), &item.shortened);
+        let parts = item.parts.iter().map(|part| (part.line, &part.key, part.name.as_str(), &part.shortened));
+        let all = std::iter::once(own).chain(parts).zip(fates).zip(&self.done);
+        all.map(|(((line, key, name, shortened), planned), done)| {
+            let planned = merged(done.clone(), planned);
+            let (field, reason) = planned.fault.map_or((None, None), |fault| (fault.field, Some(fault.reason)));
+            Told {
+                outcome: planned.fate,
+                line: Some(line),
+                key: Some(key.clone()),
+                name: Some(name.to_owned()),
+                id: Some(self.stream.id),
+                fields: planned.fields,
+                field,
+                reason,
+                shortened: if planned.fate == Fate::Refused { Vec::new() } else { shortened.clone() },
+            }
+        })
+        .collect()
+    }
+}
+
+/// What two turns did together.
+fn merged(before: Option<Planned>, now: Planned) -> Planned {
+    match (before, now.fate) {
+        (None, _) | (_, Fate::Refused | Fate::Undecided) => now,
+        (Some(before), Fate::Unchanged) => before,
+        // Of one that was created a turn before, the rest is no change of its own.
+        (Some(before), _) if before.fate == Fate::Created => before,
+        (Some(before), _) => {
+            let mut fields = [before.fields, now.fields].concat();
+            fields.sort();
+            fields.dedup();
+            Planned { fields, ..now }
+        }
     }
 }
 
@@ -272,5 +347,49 @@ fn of_refused(refused: Refused) -> Told {
         field: refused.fault.field,
         reason: Some(refused.fault.reason),
         shortened: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TenantId;
+    use crate::flow::import::Kind;
+    use crate::flow::import::entry::Rank;
+    use crate::flow::import::offer::Part;
+
+    fn planned(fate: Fate, field: &str, after: usize) -> Planned {
+        let fields = Some(field.to_owned()).filter(|field| !field.is_empty()).into_iter().collect();
+        Planned { fate, fields, fault: None, after }
+    }
+
+    #[test]
+    fn what_an_earlier_turn_did_is_told_with_what_the_last_one_does() {
+        let part = |key: &str| Part { key: key.into(), ..Part::default() };
+        let item = Item {
+            line: 1,
+            bytes: 0,
+            key: "p".into(),
+            rank: Rank::default(),
+            wanted: Wanted::Provider(Box::default()),
+            shortened: Vec::new(),
+            parts: vec![part("p/a"), part("p/b"), part("p/c")],
+        };
+        let stream = Kind::ModelsDev.stream(TenantId(Uuid::nil()), "p");
+        let mut open = Open { item, stream, place: 0, known: None, done: vec![None; 4] };
+        // Two commands were applied, the third met another's change.
+        let first =
+            [(Fate::Created, "", 1), (Fate::Changed, "x", 2), (Fate::Changed, "y", 3), (Fate::Unchanged, "", 0)];
+        open.note(first.map(|(fate, field, after)| planned(fate, field, after)).into(), 2);
+        let then = [
+            planned(Fate::Unchanged, "", 0),
+            planned(Fate::Changed, "z", 1),
+            planned(Fate::Changed, "y", 1),
+            Planned::refused(Fault::whole("no")),
+        ];
+        let told: Vec<_> =
+            open.told(then.into()).into_iter().map(|told| (told.outcome, told.fields.concat())).collect();
+        let expected = [(Fate::Created, ""), (Fate::Changed, "xz"), (Fate::Changed, "y"), (Fate::Refused, "")];
+        assert_eq!(told, expected.map(|(fate, fields)| (fate, fields.to_owned())));
     }
 }

@@ -1,6 +1,6 @@
 //! Imports against a node that is held in memory: the same again changes nothing, and what changes is told exactly.
 
-use super::diff::{Diff, diff, step};
+use super::diff::{Plan, plan, step};
 use super::*;
 use crate::domain::{AnyState, World};
 use crate::flow::query::Resource;
@@ -34,18 +34,7 @@ impl Node {
                 }
             };
             let stream = kind.stream(TENANT, &item.key);
-            let (commands, fields) = match diff(&item.wanted, stream, self.0.get(&stream.id), &World::default()) {
-                Diff::Unchanged => {
-                    outcome.unchanged += 1;
-                    continue;
-                }
-                Diff::Refused(fault) => {
-                    outcome.refused.push((item.line, Some(item.key), fault.field));
-                    continue;
-                }
-                Diff::Created(commands) => (commands, None),
-                Diff::Changed(commands, fields) => (commands, Some(fields)),
-            };
+            let Plan { steps, fates } = plan(&item.wanted, stream, self.0.get(&stream.id), &World::default());
             let known = self.0.entry(stream.id).or_insert_with(|| Resource {
                 stream,
                 version: 0,
@@ -53,16 +42,21 @@ impl Node {
                 updated_at: 0,
                 state: AnyState::initial(stream.aggregate),
             });
-            for (command, version) in commands {
+            for (command, version) in steps {
                 assert_eq!(
                     version, known.version,
                     "each command is made for the version that the one before it leaves"
                 );
                 known.version += step(&mut known.state, &command, stream, version, &World::default()).unwrap();
             }
-            match fields {
-                None => _ = outcome.created.insert(item.key),
-                Some(fields) => _ = outcome.changed.insert(item.key, fields),
+            let parts = item.parts.into_iter().map(|part| (part.line, part.key));
+            for ((line, key), planned) in std::iter::once((item.line, item.key)).chain(parts).zip(fates) {
+                match planned.fate {
+                    Fate::Created => _ = outcome.created.insert(key),
+                    Fate::Changed => _ = outcome.changed.insert(key, planned.fields),
+                    Fate::Unchanged => outcome.unchanged += 1,
+                    _ => outcome.refused.push((line, Some(key), planned.fault.and_then(|fault| fault.field))),
+                }
             }
         }
         outcome
@@ -194,4 +188,101 @@ fn a_rules_refusal_names_the_field_of_the_entry() {
 fn a_template_without_a_place_is_the_one_that_is_found_by_its_name() {
     let named = crate::domain::agent_template::stream_for(TENANT, "Researcher");
     assert_eq!(Kind::AgentTemplates.stream(TENANT, "researcher"), named);
+}
+
+/// A provider with these models, each with its price of input.
+fn listed(models: &[(&str, &str)]) -> String {
+    let models: Vec<_> = models
+        .iter()
+        .map(|(id, price)| format!(r#""{id}": {{"id":"{id}","name":"{id}","cost":{{"input":{price}}}}}"#))
+        .collect();
+    format!(
+        r#"{{"acme": {{"name":"Acme","npm":"@ai-sdk/openai-compatible","api":"https://acme.example/v1","models":{{{}}}}}}}"#,
+        models.join(",")
+    )
+}
+
+#[test]
+fn a_list_of_models_is_told_model_by_model() {
+    let mut node = Node::default();
+    let first = node.import(Kind::ModelsDev, &listed(&[("a", "1"), ("labs/b", "2"), ("c", "-2")]));
+    assert_eq!(first.created, ["acme", "acme/a", "acme/labs/b"].map(str::to_owned).into());
+    assert_eq!(first.refused, [(1, Some("acme/c".into()), Some("cost.input".into()))]);
+    let again = node.import(Kind::ModelsDev, &listed(&[("a", "1"), ("labs/b", "2")]));
+    assert_eq!(again, Outcome { unchanged: 3, ..Outcome::default() });
+    let changed = node.import(Kind::ModelsDev, &listed(&[("a", "1"), ("labs/b", "2.5"), ("d", "1")]));
+    assert_eq!(
+        changed.changed["acme/labs/b"],
+        ["input_micro_usd_per_million"],
+        "the day of the prices is the same here"
+    );
+    assert_eq!((changed.created.len(), changed.unchanged), (1, 2));
+}
+
+#[test]
+fn a_taxonomy_that_changes_above_a_skill_changes_the_skill() {
+    let mut node = Node::default();
+    let classes = |above: &str| {
+        let class = |name: &str, extends: &str| json!({"uid": 1, "name": name, "extends": extends});
+        json!({"skills": [class("reasoning", "base_skill"), class("research", "base_skill"), class("planning", above), class("route_planning", "planning")]}).to_string()
+    };
+    assert_eq!(node.import(Kind::OasfSkills, &classes("reasoning")).created.len(), 4);
+    assert_eq!(node.import(Kind::OasfSkills, &classes("reasoning")).unchanged, 4);
+    let moved = node.import(Kind::OasfSkills, &classes("research"));
+    assert_eq!(moved.changed["route_planning"], ["ancestors", "category"]);
+    assert_eq!((moved.changed.len(), moved.unchanged), (2, 2));
+    node.end(Kind::OasfSkills, "planning", None);
+    assert_eq!(node.import(Kind::OasfSkills, &classes("research")).changed["planning"], ["status"]);
+    node.end(Kind::OasfSkills, "planning", Some("we do not use it"));
+    assert_eq!(node.import(Kind::OasfSkills, &classes("research")).refused.len(), 1);
+    let named = crate::domain::skill::stream_for(TENANT, "Planning");
+    assert_eq!(Kind::OasfSkills.stream(TENANT, "planning"), named);
+}
+
+#[test]
+fn an_agent_that_is_made_from_a_template_keeps_what_came_from_there() {
+    use crate::domain::agent_template::{self, Definition};
+    use crate::domain::{Seen, StreamId};
+    use std::sync::Arc;
+    let stream = agent_template::stream_for(TENANT, "Researcher");
+    let requirements = crate::domain::common::Requirements { quality_min: Some(0.5), ..Default::default() };
+    let definition = Definition {
+        name: "Researcher".into(),
+        category: "research".into(),
+        instructions: "Look into {topic}.".into(),
+        parameters: serde_json::from_value(json!([{"name": "topic"}])).unwrap(),
+        skills: vec!["search".into()],
+        requirements,
+        ..Definition::default()
+    };
+    let state = agent_template::State { status: agent_template::Status::Active, definition, ..Default::default() };
+    let mut world = World::default();
+    world.insert(stream, Seen { version: 3, state: Arc::new(AnyState::AgentTemplate(Box::new(state))) });
+    let mapping = Mapping::new(None, [], ["template=researcher", "template_parameters={\"topic\":\"tides\"}"]).unwrap();
+    let mut known: Option<Resource> = None;
+    let mut import = |line: serde_json::Value| {
+        let Read::Wanted { key, wanted, .. } = Kind::Agents.read(&line, &mapping).unwrap() else { panic!("{line}") };
+        let stream: StreamId = Kind::Agents.stream(TENANT, &key);
+        let Plan { steps, mut fates } = plan(&wanted, stream, known.as_ref(), &world);
+        let state = AnyState::initial(stream.aggregate);
+        let known = known.get_or_insert(Resource { stream, version: 0, created_at: 0, updated_at: 0, state });
+        for (command, version) in steps {
+            known.version += step(&mut known.state, &command, stream, version, &world).unwrap();
+        }
+        (fates.remove(0), known.state.view())
+    };
+    let line =
+        json!({"id": 1, "name": "Ada", "skills": ["sql"], "category": "", "requirements": {"latency_ms_max": 900}});
+    let (planned, view) = import(line.clone());
+    assert_eq!((planned.fate, &view["skills"]), (Fate::Created, &json!(["search", "sql"])));
+    assert_eq!((&view["category"], &view["requirements"]["quality_min"]), (&json!("research"), &json!(0.5)));
+    assert_eq!(import(line).0.fate, Fate::Unchanged, "although the line has fewer skills and requirements");
+    let (planned, view) = import(json!({"id": 1, "name": "Ada", "skills": ["writing"]}));
+    assert_eq!((planned.fields, &view["skills"]), (vec!["skills".to_owned()], &json!(["search", "sql", "writing"])));
+    for (line, field) in [
+        (json!({"id": 1, "template": "auditor"}), "template"),
+        (json!({"id": 1, "template_parameters": {"topic": "x"}}), "template_parameters"),
+    ] {
+        assert_eq!(import(line).0.fault.unwrap().field.as_deref(), Some(field));
+    }
 }

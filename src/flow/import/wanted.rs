@@ -3,11 +3,15 @@
 //! A field that is absent is one that the file does not know: it stays as it is.
 
 use super::entry::Fault;
+use super::offer::Provider;
 use crate::domain::agent::{self, DecommissionAgent, RegisterAgent, ReviseAgent};
 use crate::domain::agent_template::{self, DefineAgentTemplate, Definition, Parameter, RetireAgentTemplate};
 use crate::domain::common::Requirements;
 use crate::domain::mcp_server::{self, DeregisterMcpServer, DiscoverTools, RegisterMcpServer, ReviseMcpServer, Tool};
+use crate::domain::skill::{self, DefineSkill, RetireSkill};
 use crate::domain::{AnyCommand, AnyState};
+use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Why a resource was retired; one that says so comes back when it is published again.
 pub const RETIRED_BECAUSE: &str = "it is no longer in what was imported";
@@ -16,7 +20,18 @@ pub const RETIRED_BECAUSE: &str = "it is no longer in what was imported";
 pub enum Wanted {
     Server(Box<Server>),
     Template(Box<Template>),
-    Agent(Box<ReviseAgent>),
+    Agent(Box<Agent>),
+    /// With its models; [`super::models`] says what becomes of them.
+    Provider(Box<Provider>),
+    Skill(Box<DefineSkill>),
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Agent {
+    pub profile: ReviseAgent,
+    /// The template that it is made from, by name or id.
+    pub template: Option<String>,
+    pub template_parameters: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +68,9 @@ impl Wanted {
         match self {
             Self::Server(server) => server.listing.name.as_deref().unwrap_or_default(),
             Self::Template(template) => &template.name,
-            Self::Agent(agent) => agent.name.as_deref().unwrap_or_default(),
+            Self::Agent(agent) => agent.profile.name.as_deref().unwrap_or_default(),
+            Self::Provider(provider) => &provider.name,
+            Self::Skill(skill) => &skill.name,
         }
     }
 
@@ -66,6 +83,7 @@ impl Wanted {
             (Self::Server(wanted), AnyState::McpServer(state)) => server(wanted, state),
             (Self::Template(wanted), AnyState::AgentTemplate(state)) => template(wanted, state),
             (Self::Agent(wanted), AnyState::Agent(state)) => agent(wanted, state),
+            (Self::Skill(wanted), AnyState::Skill(state)) => skill(wanted, state),
             _ => Err(Fault::whole("its id belongs to another kind of resource")),
         }
     }
@@ -140,7 +158,7 @@ fn template(wanted: &Template, state: &agent_template::State) -> Result<Vec<AnyC
     Ok(vec![agent_template::Command::DefineAgentTemplate(DefineAgentTemplate { definition }).into()])
 }
 
-fn agent(wanted: &ReviseAgent, state: &agent::State) -> Result<Vec<AnyCommand>, Fault> {
+fn agent(wanted: &Agent, state: &agent::State) -> Result<Vec<AnyCommand>, Fault> {
     use agent::Command;
     match state.lifecycle {
         agent::Lifecycle::Decommissioned => {
@@ -148,31 +166,102 @@ fn agent(wanted: &ReviseAgent, state: &agent::State) -> Result<Vec<AnyCommand>, 
             Err(Fault::whole(why))
         }
         agent::Lifecycle::Absent => {
-            let wanted = wanted.clone();
+            let Agent { profile, template, template_parameters } = wanted.clone();
             let text = |text: Option<String>| text.unwrap_or_default();
             let register = RegisterAgent {
-                name: text(wanted.name),
-                category: text(wanted.category),
-                purpose: text(wanted.purpose),
-                role: text(wanted.role),
-                instructions: wanted.instructions,
-                skills: wanted.skills.unwrap_or_default(),
-                domains: wanted.domains.unwrap_or_default(),
-                owner: wanted.owner,
-                project: wanted.project,
-                risk_tier: wanted.risk_tier.unwrap_or_default(),
-                confidence_threshold: wanted.confidence_threshold,
-                requirements: wanted.requirements,
-                template: None,
-                template_parameters: std::collections::BTreeMap::new(),
+                name: text(profile.name),
+                category: text(profile.category),
+                purpose: text(profile.purpose),
+                role: text(profile.role),
+                instructions: profile.instructions,
+                skills: profile.skills.unwrap_or_default(),
+                domains: profile.domains.unwrap_or_default(),
+                owner: profile.owner,
+                project: profile.project,
+                risk_tier: profile.risk_tier.unwrap_or_default(),
+                confidence_threshold: profile.confidence_threshold,
+                requirements: profile.requirements,
+                template,
+                template_parameters: template_parameters.unwrap_or_default(),
             };
             Ok(vec![Command::RegisterAgent(register).into()])
         }
-        _ => Ok(vec![Command::ReviseAgent(wanted.clone()).into()]),
+        _ => {
+            check_template(wanted, state.template.as_ref())?;
+            let revise = match state.template {
+                Some(_) => beside_template(&wanted.profile, &state.profile),
+                None => wanted.profile.clone(),
+            };
+            Ok(vec![Command::ReviseAgent(revise).into()])
+        }
     }
 }
 
-/// The command that ends what is not published any more; `None` for what has ended already.
+/// An agent keeps the template that it was registered with.
+fn check_template(wanted: &Agent, used: Option<&agent::TemplateUse>) -> Result<(), Fault> {
+    let Some(template) = wanted.template.as_deref() else { return Ok(()) };
+    let Some(used) = used else {
+        let why =
+            "cannot be given to an agent that was registered without one; decommission it, and give it another key";
+        return Err(Fault::field("template", why));
+    };
+    let is_same =
+        used.name.to_lowercase() == template.to_lowercase() || Uuid::parse_str(template) == Ok(used.template_id);
+    if !is_same {
+        let why = format!("is another than the one that the agent was made from, {}, and stays that", used.name);
+        return Err(Fault::field("template", why));
+    }
+    match &wanted.template_parameters {
+        Some(parameters) if *parameters != used.parameters => {
+            let why = "differ from those that the agent was made with, and stay those; change its instructions instead";
+            Err(Fault::field("template_parameters", why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is wanted of an agent that was made from a template: what came from there beside the file's own stays, as at its
+/// registration, so that the same file again changes nothing.
+fn beside_template(wanted: &ReviseAgent, before: &agent::Profile) -> ReviseAgent {
+    let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let both = |wanted: &Option<Vec<String>>, before: &Vec<String>| {
+        let further =
+            |wanted: &Vec<String>| wanted.iter().filter(|it| !before.contains(it)).cloned().collect::<Vec<_>>();
+        wanted.as_ref().map(|wanted| before.iter().cloned().chain(further(wanted)).collect())
+    };
+    let requirements = wanted.requirements.as_ref().map(|wanted| Requirements {
+        cost_per_1k_tokens_micro_usd_max: wanted
+            .cost_per_1k_tokens_micro_usd_max
+            .or(before.requirements.cost_per_1k_tokens_micro_usd_max),
+        latency_ms_max: wanted.latency_ms_max.or(before.requirements.latency_ms_max),
+        quality_min: wanted.quality_min.or(before.requirements.quality_min),
+        context_tokens_min: wanted.context_tokens_min.or(before.requirements.context_tokens_min),
+        modalities: match wanted.modalities.is_empty() {
+            true => before.requirements.modalities.clone(),
+            false => wanted.modalities.clone(),
+        },
+    });
+    ReviseAgent {
+        category: text(&wanted.category),
+        purpose: text(&wanted.purpose),
+        role: text(&wanted.role),
+        skills: both(&wanted.skills, &before.skills),
+        domains: both(&wanted.domains, &before.domains),
+        requirements,
+        ..wanted.clone()
+    }
+}
+
+fn skill(wanted: &DefineSkill, state: &skill::State) -> Result<Vec<AnyCommand>, Fault> {
+    if state.status == skill::Status::Retired && state.reason != RETIRED_BECAUSE {
+        let why = "it was retired here, and not by an import; define it again with DefineSkill first";
+        return Err(Fault::whole(why));
+    }
+    Ok(vec![skill::Command::DefineSkill(wanted.clone()).into()])
+}
+
+/// The command that ends what is not published any more; `None` for what has ended already, and for a provider, of which
+/// the models are retired.
 pub fn retirement(state: &AnyState) -> Option<AnyCommand> {
     let reason = RETIRED_BECAUSE.to_owned();
     match state {
@@ -183,6 +272,9 @@ pub fn retirement(state: &AnyState) -> Option<AnyCommand> {
         AnyState::Agent(state) => {
             let has_ended = matches!(state.lifecycle, agent::Lifecycle::Absent | agent::Lifecycle::Decommissioned);
             (!has_ended).then(|| agent::Command::DecommissionAgent(DecommissionAgent { reason }).into())
+        }
+        AnyState::Skill(state) => {
+            (state.status == skill::Status::Active).then(|| skill::Command::RetireSkill(RetireSkill { reason }).into())
         }
         _ => None,
     }

@@ -9,11 +9,11 @@ use crate::domain::llm_request::{
     RequestCompleted, RequestExpired, RequestFailed, RequestSubmitted, State, Submission, Usage as Tokens,
 };
 use crate::domain::personal::Personal;
-use crate::domain::record::{CHAIN_START, Record};
+use crate::domain::record::{CHAIN_START, Record, RecordKind};
 use crate::domain::usage::{Retention, Row, Slot, Window, count};
-use crate::domain::{Aggregate, AnyEvent, Envelope, Micros, TenantId};
+use crate::domain::{Aggregate, AnyEvent, AnyState, Envelope, Micros, TenantId};
 use crate::ports::index::Head;
-use crate::ports::journal::Decided;
+use crate::ports::journal::{Decided, Recorded};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use uuid::Uuid;

@@ -1,10 +1,17 @@
-//! Histories: the records of one stream, refusals and all.
+//! Histories: the records of one stream, refusals and all, and what each event changed.
 
-use super::{CHUNK, Error, LOOKED_AT_MAX, PAGE_BYTES_MAX, Query};
+mod changes;
+
+pub use changes::Change;
+#[cfg(test)]
+pub(super) use changes::patched;
+
+use super::as_of::{AsOf, At, event};
+use super::{CHUNK, Error, LOOKED_AT_MAX, PAGE_BYTES_MAX, Query, Resource};
+use crate::domain::StreamId;
 use crate::domain::record::RecordKind;
-use crate::domain::{AnyEvent, StreamId};
 use crate::ports::journal::Recorded;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::VecDeque;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +39,23 @@ pub struct HistoryQuery {
 pub struct Entry {
     pub recorded: Recorded,
     pub data: Value,
+    /// What it changed of the resource, where that was asked for; nothing, where it is no event.
+    pub changes: Option<Vec<Change>>,
+}
+
+impl Entry {
+    /// A record with its payload.
+    ///
+    /// # Errors
+    /// When this program cannot read the payload.
+    pub fn of(recorded: Recorded) -> Result<Self, Error> {
+        let data = match recorded.record.kind {
+            RecordKind::Event => event(&recorded)?.map_or(Value::Null, |event| event.to_json()),
+            RecordKind::Refusal => serde_json::to_value(super::refusal(&recorded.record)?).unwrap_or_default(),
+            RecordKind::Unchanged => Value::Null,
+        };
+        Ok(Self { recorded, data, changes: None })
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -41,7 +65,52 @@ pub struct HistoryPage {
     pub next: Option<u64>,
 }
 
+/// Where a resource stood after the event that was looked at last: the next event's changes begin there.
+pub struct Standing(Resource);
+
 impl Query {
+    /// Tells what each of a page's events changed. `standing` is kept from page to page by who reads oldest first, else
+    /// `None`: then all before the page's oldest event is folded once.
+    ///
+    /// # Errors
+    /// [`Error::TooFar`] when more lies before the page than one fold may walk over.
+    pub async fn tell_changes(&self, entries: &mut [Entry], standing: &mut Option<Standing>) -> Result<(), Error> {
+        let mut events: Vec<&mut Entry> = Vec::new();
+        for entry in entries {
+            entry.changes = Some(Vec::new());
+            if entry.recorded.record.kind == RecordKind::Event {
+                events.push(entry);
+            }
+        }
+        events.sort_unstable_by_key(|entry| entry.recorded.record.version);
+        for entry in events {
+            let record = &entry.recorded.record;
+            let mut resource = match standing.take() {
+                Some(Standing(resource)) if resource.version + 1 == record.version => resource,
+                _ => self.before(record.stream(), record.version).await?,
+            };
+            let before = shown(&resource);
+            resource.take(&entry.recorded)?;
+            entry.changes = Some(changes::changes(&before, &shown(&resource)));
+            *standing = Some(Standing(resource));
+        }
+        Ok(())
+    }
+
+    /// The resource before the event that made a version.
+    async fn before(&self, stream: StreamId, version: u64) -> Result<Resource, Error> {
+        if version <= 1 {
+            return Ok(Resource::nothing(stream));
+        }
+        match self.get_as_of(stream, At::Version(version - 1)).await? {
+            Some(AsOf::Stood(resource)) => Ok(*resource),
+            _ => {
+                let cause = format!("there is a version {version}, and none before it");
+                Err(Error::Damaged { stream, what: "the history", cause })
+            }
+        }
+    }
+
     /// One page of a stream's history. Empty where nothing is recorded of the stream.
     ///
     /// # Errors
@@ -62,7 +131,7 @@ impl Query {
             records.truncate(shown);
             next = records.back().map(|recorded| recorded.record.position);
         }
-        let entries = records.into_iter().map(entry).collect::<Result<_, _>>()?;
+        let entries = records.into_iter().map(Entry::of).collect::<Result<_, _>>()?;
         Ok(HistoryPage { entries, next })
     }
 
@@ -133,18 +202,12 @@ fn wanted(recorded: &Recorded, ask: &HistoryQuery) -> bool {
     ask.kinds.is_empty() || ask.kinds.contains(&recorded.record.kind)
 }
 
-fn entry(recorded: Recorded) -> Result<Entry, Error> {
-    let record = &recorded.record;
-    let stream = record.stream();
-    let data = match record.kind {
-        RecordKind::Event => match recorded.decided.as_ref().and_then(|decided| decided.event.as_deref()) {
-            Some(event) => event.to_json(),
-            None => AnyEvent::decode(stream.aggregate, &record.schema, record.fingerprint, &record.payload)
-                .map_err(|error| Error::Damaged { stream, what: "an event", cause: error.to_string() })?
-                .to_json(),
-        },
-        RecordKind::Refusal => serde_json::to_value(super::refusal(record)?).unwrap_or_default(),
-        RecordKind::Unchanged => Value::Null,
-    };
-    Ok(Entry { recorded, data })
+/// What readers see of a resource that an event can change; nothing before its first.
+fn shown(resource: &Resource) -> Map<String, Value> {
+    if resource.version == 0 {
+        return Map::new();
+    }
+    let mut fields = resource.state.view();
+    fields.insert("status".to_owned(), Value::from(resource.state.status()));
+    fields
 }

@@ -24,7 +24,15 @@ fn row(stream: StreamId, health: Health) -> ((TenantId, Uuid), ViewRow) {
 }
 
 fn ask(reach: Reach) -> ListQuery {
-    ListQuery { aggregate: Aggregate::Agent, reach, ids: None, filters: Vec::new(), after: None, limit: 2 }
+    ListQuery {
+        aggregate: Aggregate::Agent,
+        reach,
+        ids: None,
+        filters: Vec::new(),
+        updated_since: None,
+        after: None,
+        limit: 2,
+    }
 }
 
 /// Reads page after page; gives the ids of each.

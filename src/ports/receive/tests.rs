@@ -136,11 +136,9 @@ fn an_unknown_type_is_answered_with_those_there_are() {
     assert_eq!(refused.id.as_deref(), Some("7"));
     assert!(refused.problem.message.contains("tenant takes: ProvisionTenant, "), "{}", refused.problem.message);
     let refused = one(r#"{"type":"robot.Idle","data":{}}"#).unwrap_err();
-    assert!(
-        refused.problem.message.ends_with(
-            "kinds: tenant, agent_template, agent, mcp_server, llm_provider, coupling, llm_request, llm_batch"
-        )
-    );
+    assert!(refused.problem.message.ends_with(
+        "kinds: tenant, agent_template, agent, mcp_server, llm_provider, coupling, llm_request, llm_batch, skill"
+    ));
 }
 
 #[test]

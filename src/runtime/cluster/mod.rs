@@ -20,6 +20,8 @@ use crate::adapters::scylla::{
     IndexConfig, ScyllaIndex, ScyllaJournal, ScyllaLimits, ScyllaUsage, ScyllaViews, Store, UsageConfig, ViewsConfig,
 };
 use crate::domain::LogId;
+use crate::flow::feed::{Feed, Source};
+use crate::ports::clock::SystemClock;
 use crate::ports::outcome::Word;
 use crate::ports::{Beats, Index, Journal, Limits, Outcomes, Usage, Views, topic};
 use crate::runtime::settings::Settings;
@@ -80,6 +82,19 @@ impl Links {
     /// When something cannot be read at all.
     pub async fn check(&self, settings: &Settings, deep: bool) -> Result<Report, String> {
         check::check(self, settings.fleet_partitions(), deep).await
+    }
+
+    /// What is published, for any number of readers. Its followers are its own, apart from a projector's in this process,
+    /// and reach Kafka only while somebody reads.
+    pub fn feed(&self, settings: &Settings) -> Feed {
+        let (kafka, framing, journal) = (self.kafka.clone(), self.framing.clone(), self.journal.clone());
+        let open = move || {
+            let topics = KafkaTopics::open(kafka.clone(), framing.clone(), journal.clone())?;
+            Ok(Arc::new(topics) as Arc<dyn topic::Topics>)
+        };
+        let source = Source::Followed(Box::new(open));
+        let (partitions, ring) = (settings.fleet_partitions(), settings.event_ring_bytes_max);
+        Feed::new(source, self.journal.clone(), Arc::new(SystemClock), partitions, ring)
     }
 
     /// Hears every outcome of the fleet from now on.

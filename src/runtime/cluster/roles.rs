@@ -4,6 +4,7 @@ use super::turns::{Later, PerLog, Start};
 use super::{Error, Links, start};
 use crate::adapters::kafka::{Membership, OutcomeReader};
 use crate::domain::{Aggregate, LogId};
+use crate::flow::feed::Feed;
 use crate::flow::gateway::Gateway;
 use crate::flow::heartbeat::Heartbeats;
 use crate::flow::keeper::Keeper;
@@ -17,6 +18,7 @@ use crate::flow::relay::Relay;
 use crate::ports::clock::SystemClock;
 use crate::ports::outcome::Word;
 use crate::runtime::node::fresh_id;
+use crate::runtime::replica::{KeptReplica, searching};
 use crate::runtime::requests::{self, Requests};
 use crate::runtime::settings::{Settings, Switch};
 use std::sync::Arc;
@@ -196,8 +198,19 @@ fn drain_max(settings: &Settings) -> Duration {
 pub struct Server {
     pub gateway: Arc<Gateway>,
     pub query: Arc<Query>,
+    pub feed: Arc<Feed>,
     pub heartbeats: Arc<dyn Heartbeats>,
+    replica: Option<KeptReplica>,
     _outcomes: OutcomeReader,
+}
+
+impl Server {
+    /// Ends what goes on beside the answers. To be called once nobody is served any more.
+    pub async fn stop(&self) {
+        if let Some(replica) = &self.replica {
+            replica.stop().await;
+        }
+    }
 }
 
 /// Starts the role `serve`, waiting up to `start_ms_max` for the outcomes topic to answer.
@@ -221,7 +234,9 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
     });
     let outcomes = outcomes.await?;
     let marks = Arc::new(Marks::new(links.views.clone(), links.journal.clone()));
+    let replica = KeptReplica::open(settings, None)?;
     let gateway = Gateway::new(links.topics.clone(), hub, marks, partitions);
+    let gateway = searching(gateway, replica.as_ref(), Gateway::searching);
     let query = Query::new(
         links.views.clone(),
         links.index.clone(),
@@ -230,5 +245,11 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
         links.usage.clone(),
         Arc::new(SystemClock),
     );
-    Ok(Server { gateway: Arc::new(gateway), query: Arc::new(query), heartbeats, _outcomes: outcomes })
+    let query = query.folding_at_most(settings.folded_records_max);
+    let query = searching(query, replica.as_ref(), Query::searching);
+    let (gateway, query, feed) = (Arc::new(gateway), Arc::new(query), Arc::new(links.feed(settings)));
+    if let Some(replica) = &replica {
+        replica.start(links.views.clone(), links.journal.clone(), feed.clone());
+    }
+    Ok(Server { gateway, query, feed, heartbeats, replica, _outcomes: outcomes })
 }

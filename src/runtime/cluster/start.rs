@@ -34,6 +34,8 @@ pub enum Error {
     Membership(#[from] membership::Error),
     #[error(transparent)]
     Requests(#[from] crate::runtime::requests::Error),
+    #[error("the replica cannot be opened: {0}; see replica_dir")]
+    Replica(#[from] crate::ports::search::Error),
     #[error("topic {0} does not exist: run `agentverse topics apply`")]
     MissingTopic(String),
     #[error("topic {topic} has {found} partitions, and the fleet {asked} logs, as its tables say: {advice}")]
@@ -59,7 +61,12 @@ impl Error {
             Self::Kafka(error) => error.retryable(),
             Self::Outcomes(_) => true,
             // Opening the topics asks nothing of the brokers: what fails is a setting.
-            Self::Settings(_) | Self::Requests(_) | Self::Registry(_) | Self::Topics(_) | Self::Membership(_) => false,
+            Self::Settings(_)
+            | Self::Requests(_)
+            | Self::Replica(_)
+            | Self::Registry(_)
+            | Self::Topics(_)
+            | Self::Membership(_) => false,
             Self::MissingTopic(_) | Self::Partitions { .. } | Self::Prefix { .. } | Self::GaveUp { .. } => false,
         }
     }

@@ -3,7 +3,7 @@ use super::tenants::COMPANIES;
 use super::*;
 use crate::domain::coupling::{ModelRef, RequestCoupling};
 use crate::domain::{
-    Aggregate, agent, agent_template, coupling, llm_batch, llm_provider, llm_request, mcp_server, tenant,
+    Aggregate, agent, agent_template, coupling, llm_batch, llm_provider, llm_request, mcp_server, skill, tenant,
 };
 use crate::runtime::catalog;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -115,6 +115,7 @@ fn every_command_survives_its_json() {
                 check!(&**c, llm_batch: OpenBatchFile AddBatchPart CloseBatchFile StartBatch RecordBatchProgress
                 EndBatch CancelBatch DeleteBatchFile)
             }
+            AnyCommand::Skill(c) => check!(&**c, skill: DefineSkill RetireSkill),
         }
     }
 }

@@ -20,6 +20,7 @@ settings! {
     head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";
     row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
     outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
+    folded_records_max: usize = 100_000, Numbers(1_000, 100_000_000), "records", "Most records of one resource that a question as of a moment, or for what events changed, may go over; above it callers get 400.";
     usage_minutes_retained_s: u64 = 172_800, Numbers(3_600, 315_360_000), "s", "How long usage by the minute is kept after the minute. Raised, it holds for minutes that are still there.";
     usage_five_minutes_retained_s: u64 = 691_200, Numbers(3_600, 315_360_000), "s", "The same of usage by five minutes.";
     usage_hours_retained_s: u64 = 7_776_000, Numbers(3_600, 315_360_000), "s", "The same of usage by the hour. Usage by the day is kept for ever.";
@@ -31,6 +32,10 @@ settings! {
     http_header_ms_max: u64 = 60_000, Numbers(100, 600_000), "ms", "Longest time for a request's head to come in, also between two requests of a connection.";
     http_connections_max: usize = 4_096, Numbers(1, 1_000_000), "connections", "Most connections at once; further ones wait to be accepted.";
     http_followers_max: usize = 1_000, Numbers(0, 1_000_000), "histories", "Most histories that are followed at once over server-sent events; above it callers get 503 with the time to wait.";
+    http_stalled_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a client may take nothing of what is sent to it; its connection is then closed.";
+    event_readers_max: usize = 1_000, Numbers(0, 1_000_000), "readers", "Most readers of the live feed of events at once; above it callers get 503 with the time to wait.";
+    event_reader_bytes_max: usize = 2 * MIB as usize, Numbers(64 * KIB, GIB), "bytes", "Most bytes of events that are held for one reader of the feed, and one event of each log.";
+    event_ring_bytes_max: usize = 64 * MIB as usize, Numbers(0, 64 * GIB), "bytes", "Memory for events that were published lately, for all readers of the feed together; who is further back reads the log.";
     http_batch_max: usize = 1_000, Numbers(1, 10_000), "commands", "Most commands in one request.";
     http_drain_ms_max: u64 = 5_000, Numbers(100, 600_000), "ms", "Longest that requests under way may take to end at shutdown.";
     http_exposure: Exposure = Exposure::Loopback, OneOf(&["loopback", "network"]), "", "Who may reach `serve`: on another than a loopback address only with `network`, behind what authenticates callers.";
@@ -43,6 +48,10 @@ settings! {
     import_batches_max: usize = 4, Numbers(1, 64), "batches", "Batches of one import that are under way at a time.";
     import_listed_max: usize = 1_000, Numbers(0, 1_000_000), "entries", "Entries that the report of an import in one piece lists one by one; server-sent events tell all.";
     imports_max: usize = 8, Numbers(0, 1_000), "imports", "Imports that a node carries out at a time; above it callers get 503 with the time to wait.";
+    replica: Switch = Switch::On, OneOf(&["on", "off"]), "", "Whether a node that serves HTTP keeps a replica of the views to search in; off: no searches, sorts, counts and discoveries.";
+    replica_dir: String = String::new(), Text(4_096), "", "The replica's folder, of one process. Empty: `dev` keeps it in its data folder; others make one that ends with them, and copy the views at every start.";
+    replica_commit_interval_ms: u64 = 100, Numbers(1, 60_000), "ms", "Shortest time between two commits of the replica: about how long what is written cannot be searched for.";
+    replica_memory_bytes_max: usize = 48 * MIB as usize, Numbers(16 * MIB, 2 * GIB), "bytes", "Memory for rows that the replica is taking in.";
     heartbeat_lease_ms: u64 = 30_000, Numbers(1_000, 86_400_000), "ms", "Silence after which an agent is degraded.";
     heartbeat_offline_ms: u64 = 120_000, Numbers(1_000, 86_400_000), "ms", "Silence after which it is offline.";
     heartbeat_tracked_max: usize = 5_000_000, Numbers(1_000, 100_000_000), "agents", "Agents whose heartbeats are tracked at once.";
@@ -50,7 +59,7 @@ settings! {
     shutdown_ms_max: u64 = 30_000, Numbers(100, 600_000), "ms", "Longest that a shutdown waits for what is in flight, two thirds of it for calls to LLM providers; accepted commands are kept in any case.";
     worker_threads: usize = 0, Numbers(0, 1_024), "threads", "Threads of the runtime; 0 is one per core.";
     log_format: LogFormat = LogFormat::Pretty, OneOf(&["pretty", "json"]), "", "How log lines look.";
-    log_filter: String = "info,fjall=warn,lsm_tree=warn,rdkafka=warn,librdkafka=off,scylla=error,scylla::cluster::metadata=off".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
+    log_filter: String = "info,fjall=warn,lsm_tree=warn,tantivy=error,rdkafka=warn,librdkafka=off,scylla=error,scylla::cluster::metadata=off".to_owned(), Text(1_024), "", "What is logged: levels by module, as in warn,agentverse=debug.";
     request_calls: Switch = Switch::On, OneOf(&["on", "off"]), "", "Whether `dev` and `work` carry requests to LLMs out; off: they are recorded, and wait.";
     llm_keys_file: String = String::new(), Text(4_096), "", "A JSON file that says where the providers' keys come from; empty: the variables of well-known providers, which go to their own hosts alone.";
     llm_key_age_max_s: u64 = 300, Numbers(1, 86_400), "s", "A key is loaded again when it is older.";

@@ -24,6 +24,7 @@ fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             mask_letters(fields);
+            mask_score(fields);
             for (name, value) in fields {
                 match value {
                     Value::String(text) if MASKED.contains(&name.as_str()) => *text = format!("<{name}>"),
@@ -48,6 +49,15 @@ fn mask_letters(fields: &mut serde_json::Map<String, Value>) {
         fields.get("items").and_then(|items| items.get(0)).is_some_and(|item| item.get("buried_at").is_some());
     if let Some(cursor) = fields.get_mut("next_cursor").filter(|cursor| letters && cursor.is_string()) {
         *cursor = Value::String("<next_cursor>".into());
+    }
+}
+
+/// How rare a word is counts rows that were replaced until their segment is merged anew, and each side merges when it does.
+fn mask_score(fields: &mut serde_json::Map<String, Value>) {
+    if fields.contains_key("reasons")
+        && let Some(score) = fields.get_mut("score").filter(|score| score.is_number())
+    {
+        *score = Value::String("<score>".into());
     }
 }
 

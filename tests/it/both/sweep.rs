@@ -105,6 +105,26 @@ pub fn heartbeats(pair: &mut Pair) {
     pair.perform("applied", &format!("/v1/agents/{}/report-health", agent(9)), &report);
 }
 
+/// The feed, as far as it goes now: both tell of the same events.
+pub fn events(pair: &mut Pair) {
+    for query in ["type=agent.Nothing", "aggregate=robots", "from=soon", "id=42", "until=then", "colour=red"] {
+        pair.ask(400, &Ask::get(format!("/v1/events?{query}")));
+    }
+    pair.ask(403, &Ask::get(format!("/v1/events?tenant={OTHER}")));
+    pair.ask(400, &Ask::get("/v1/events").with("last-event-id", "7"));
+    let told = pair.each(&Ask::get("/v1/events?from=beginning&until=now"));
+    let [embedded, cluster] = told.each_ref().map(|answer| {
+        let text = answer.text();
+        assert!(text.contains("event: end"), "{text}");
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let events = data.map(|data| serde_json::from_str::<Value>(data).unwrap());
+        let events = events.filter(|event| !event["type"].is_null());
+        events.map(|event| format!("{} {} {}", event["log"], event["position"], event["type"])).collect::<BTreeSet<_>>()
+    });
+    assert!(embedded.len() > 100, "{embedded:?}");
+    assert_eq!(embedded, cluster, "events by log and position");
+}
+
 pub fn operators_routes(pair: &mut Pair) {
     for path in ["/healthz", "/readyz", "/openapi.json"] {
         pair.read(path);

@@ -22,7 +22,7 @@ fn list(entries: &[Value]) -> String {
     format!("[\n{}\n]\n", lines.join(",\n"))
 }
 
-fn counts(report: &Value) -> [u64; 5] {
+pub fn counts(report: &Value) -> [u64; 5] {
     ["created", "changed", "unchanged", "refused", "retired"].map(|name| report[name].as_u64().unwrap_or(u64::MAX))
 }
 

@@ -25,12 +25,13 @@ fn prices_are_imported_beside_what_calls_have_shown_and_a_budget_refuses_what_ha
 
     let import = ["import", "llm-prices", "-"];
     let (code, report, told) = server.cli(&import, Some(PUBLISHED));
-    assert_eq!((code, &report["providers"][0]["changed"]), (Some(0), &json!(1)), "{report} {told}");
+    assert_eq!((code, &report["changed"], &report["created"]), (Some(0), &json!(1), &json!(0)), "{report} {told}");
+    assert_eq!(report["listed"][0]["key"], "fake/m", "{report}");
     let shown = client.read(&format!("/v1/llm-providers/{provider}"))["models"][0].clone();
     assert_eq!(shown["input_micro_usd_per_million"], 3_000_000, "{shown}");
     eventually("calls are made", || (complete(&client, &chat("fake/m", "hello")).0 == 200).then_some(()));
     let (code, report, told) = server.cli(&import, Some(PUBLISHED));
-    assert_eq!((code, &report["providers"][0]["unchanged"]), (Some(0), &json!(1)), "{report} {told}");
+    assert_eq!((code, &report["unchanged"], &report["changed"]), (Some(0), &json!(2), &json!(0)), "{report} {told}");
 }
 
 #[test]

@@ -117,7 +117,8 @@ impl Shown {
     fn summary(&self) -> String {
         let would = if self.report["dry_run"] == true { "It would be" } else { "Entries" };
         let always = ["created", "changed", "unchanged", "refused"].map(|name| (name, true));
-        let others = ["undecided", "retired", "superseded", "withdrawn", "shortened"].map(|name| (name, false));
+        let others =
+            ["undecided", "retired", "superseded", "withdrawn", "skipped", "shortened"].map(|name| (name, false));
         let counts = always.iter().chain(&others).filter(|(name, always)| *always || self.count(name) > 0);
         let counts: Vec<_> = counts.map(|(name, _)| format!("{} {name}", self.count(name))).collect();
         let seconds = self.report["seconds"].as_f64().unwrap_or_default();

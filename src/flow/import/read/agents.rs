@@ -1,18 +1,20 @@
 //! Agents of any source, one JSON object a line, with a mapping of fields.
 //!
 //! A field of ours is taken from the member that the mapping names for it, or else from the one that is called as it is.
-//! A name that begins with `/` is a JSON pointer (RFC 6901).
+//! A name that begins with `/` is a JSON pointer (RFC 6901). Where a line has no such member, the field has the value that
+//! the mapping sets for it, if any.
 
 use crate::domain::agent::{ReviseAgent, RiskTier};
 use crate::domain::common::{NAME_BYTES_MAX, Requirements, TEXT_BYTES_MAX};
 use crate::domain::personal::Personal;
 use crate::flow::import::entry::{Cutter, Fault, Rank, Read};
-use crate::flow::import::wanted::Wanted;
+use crate::flow::import::wanted::{Agent, Wanted};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// The fields of an agent that a mapping can fill.
-pub const TARGETS: [&str; 12] = [
+pub const TARGETS: [&str; 14] = [
     "name",
     "category",
     "purpose",
@@ -25,6 +27,8 @@ pub const TARGETS: [&str; 12] = [
     "risk_tier",
     "confidence_threshold",
     "requirements",
+    "template",
+    "template_parameters",
 ];
 /// The member that is the key unless another is named.
 const KEY: &str = "id";
@@ -35,20 +39,26 @@ pub struct Mapping {
     key: String,
     /// By the places of [`TARGETS`].
     sources: [String; TARGETS.len()],
+    /// By the same places: the value where a line has none.
+    defaults: [Option<Value>; TARGETS.len()],
 }
 
 impl Default for Mapping {
     fn default() -> Self {
-        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned) }
+        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned), defaults: TARGETS.map(|_| None) }
     }
 }
 
 impl Mapping {
-    /// From a key's name and any number of `target=source`.
+    /// From a key's name, any number of `target=source`, and any number of `target=value`.
     ///
     /// # Errors
     /// A sentence: which part is not of this form, is there twice, or names no field; it lists the fields there are.
-    pub fn new<'a>(key: Option<&str>, pairs: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
+    pub fn new<'a>(
+        key: Option<&str>,
+        pairs: impl IntoIterator<Item = &'a str>,
+        defaults: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, String> {
         let mut mapping = Self::default();
         if let Some(key) = key {
             if key.is_empty() {
@@ -58,29 +68,64 @@ impl Mapping {
         }
         let mut mapped = Vec::new();
         for pair in pairs {
-            let parts = pair.split_once('=').filter(|(target, source)| !target.is_empty() && !source.is_empty());
-            let (target, source) =
-                parts.ok_or_else(|| format!("{pair:?} is no mapping; write it as our_field=their_field"))?;
-            let Some(place) = TARGETS.iter().position(|it| *it == target) else {
-                return Err(format!("an agent has no field {target:?}; it has {}", TARGETS.join(", ")));
-            };
+            let (place, source) = target(pair, "our_field=their_field")?;
             if mapped.contains(&place) {
-                return Err(format!("{target} is mapped twice; keep one of the two"));
+                return Err(format!("{} is mapped twice; keep one of the two", TARGETS[place]));
             }
             mapped.push(place);
             source.clone_into(&mut mapping.sources[place]);
         }
+        for pair in defaults {
+            let (place, value) = target(pair, "our_field=value")?;
+            let value = default_value(TARGETS[place], value)?;
+            if mapping.defaults[place].replace(value).is_some() {
+                return Err(format!("{} is set twice; keep one of the two", TARGETS[place]));
+            }
+        }
         Ok(mapping)
     }
 
-    fn source<'a>(&'a self, target: &'a str) -> &'a str {
-        TARGETS.iter().position(|it| *it == target).map_or(target, |place| self.sources[place].as_str())
+    /// What a line has for a field, and by what name.
+    fn get<'a>(&'a self, value: &'a Value, target: &'static str) -> Option<(&'a str, &'a Value)> {
+        let place = TARGETS.iter().position(|it| *it == target)?;
+        let source = self.sources[place].as_str();
+        let own = find(value, source).map(|found| (source, found));
+        own.or_else(|| self.defaults[place].as_ref().map(|default| (target, default)))
     }
 
     /// What an agent's line calls its key, for who looks for one that was refused.
     pub fn told_key(&self, value: &Value) -> Option<String> {
         find(value, &self.key).and_then(|found| text(&self.key, found).ok())
     }
+}
+
+/// The place of a field, and what is said of it.
+fn target<'a>(pair: &'a str, form: &str) -> Result<(usize, &'a str), String> {
+    let parts = pair.split_once('=').filter(|(target, said)| !target.is_empty() && !said.is_empty());
+    let (target, said) = parts.ok_or_else(|| format!("{pair:?} is not of this form: {form}"))?;
+    let place = TARGETS.iter().position(|it| *it == target);
+    let place = place.ok_or_else(|| format!("an agent has no field {target:?}; it has {}", TARGETS.join(", ")))?;
+    Ok((place, said))
+}
+
+/// A value as it is set: text, or JSON where the field is an object. What is wrong with it is wrong in every line, and said
+/// before the first.
+fn default_value(target: &str, said: &str) -> Result<Value, String> {
+    let value = match target {
+        "requirements" | "template_parameters" => {
+            serde_json::from_str(said).map_err(|error| format!("{target} must be a JSON object: {error}"))?
+        }
+        _ => Value::String(said.to_owned()),
+    };
+    let checked = match target {
+        "confidence_threshold" => number(target, &value).map(drop),
+        "risk_tier" => risk_tier(target, &value).map(drop),
+        "requirements" => requirements(target, &value).map(drop),
+        "template_parameters" => parameters(target, &value).map(drop),
+        _ => Ok(()),
+    };
+    checked.map_err(|fault| format!("{target} {}", fault.reason))?;
+    Ok(value)
 }
 
 /// # Errors
@@ -96,7 +141,7 @@ pub fn read(value: &Value, mapping: &Mapping) -> Result<Read, Fault> {
         return Err(Fault::field(&mapping.key, "must not be blank; it tells agents apart"));
     }
     let mut cutter = Cutter::default();
-    let get = |target: &'static str| find(value, mapping.source(target)).map(|found| (mapping.source(target), found));
+    let get = |target: &'static str| mapping.get(value, target);
     let plain = |target: &'static str| get(target).map(|(field, found)| text(field, found)).transpose();
     let personal = |target: &'static str| plain(target).map(|text| text.map_or(Personal::Absent, Personal::Plain));
     let mut agent = ReviseAgent {
@@ -115,7 +160,11 @@ pub fn read(value: &Value, mapping: &Mapping) -> Result<Read, Fault> {
     let list = |target: &'static str| get(target).map(|(field, found)| labels(field, found)).transpose();
     agent.skills = list("skills")?.map(|all| cutter.labels("skills", all.iter().map(String::as_str)));
     agent.domains = list("domains")?.map(|all| cutter.labels("domains", all.iter().map(String::as_str)));
-    let wanted = Wanted::Agent(Box::new(agent));
+    let wanted = Wanted::Agent(Box::new(Agent {
+        profile: agent,
+        template: plain("template")?.filter(|template| !template.trim().is_empty()),
+        template_parameters: get("template_parameters").map(|(field, found)| parameters(field, found)).transpose()?,
+    }));
     Ok(Read::Wanted { key, rank: Rank::default(), wanted, shortened: cutter.shortened })
 }
 
@@ -164,6 +213,13 @@ fn requirements(field: &str, value: &Value) -> Result<Requirements, Fault> {
     Requirements::deserialize(value).map_err(|error| Fault::field(field, error.to_string()))
 }
 
+/// An object of texts; numbers and truth values as they are written.
+fn parameters(field: &str, value: &Value) -> Result<BTreeMap<String, String>, Fault> {
+    let members = value.as_object().ok_or_else(|| Fault::field(field, "must be an object of texts"))?;
+    let named = |(name, value): (&String, &Value)| Ok((name.clone(), text(&format!("{field}.{name}"), value)?));
+    members.iter().map(named).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,14 +227,14 @@ mod tests {
 
     fn agent(value: &Value, mapping: &Mapping) -> (String, ReviseAgent) {
         match read(value, mapping).unwrap() {
-            Read::Wanted { wanted: Wanted::Agent(agent), key, .. } => (key, *agent),
+            Read::Wanted { wanted: Wanted::Agent(agent), key, .. } => (key, agent.profile),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn fields_come_from_where_the_mapping_says_else_from_their_own_names() {
-        let mapping = Mapping::new(Some("/ids/hr"), ["name=full_name", "skills=/job/tags", "owner=boss"]).unwrap();
+        let mapping = Mapping::new(Some("/ids/hr"), ["name=full_name", "skills=/job/tags", "owner=boss"], []).unwrap();
         let line = json!({"ids": {"hr": 4711}, "full_name": "Ada", "category": "research", "boss": "Bo",
             "job": {"tags": "a, b"}, "confidence_threshold": "0.5", "risk_tier": "High", "role": null});
         let (key, read) = agent(&line, &mapping);
@@ -191,16 +247,44 @@ mod tests {
     }
 
     #[test]
+    fn what_a_line_does_not_have_is_set_and_a_template_has_its_parameters() {
+        let set = [
+            "category=ops",
+            "template=researcher",
+            "template_parameters={\"topic\":\"all\",\"depth\":2}",
+            "skills=a, b",
+        ];
+        let mapping = Mapping::new(None, ["template=kind", "template_parameters=/given"], set).unwrap();
+        let read = |line: Value| match super::read(&line, &mapping).unwrap() {
+            Read::Wanted { wanted: Wanted::Agent(agent), .. } => *agent,
+            other => panic!("{other:?}"),
+        };
+        let bare = read(json!({"id": 1, "name": "x", "category": null}));
+        assert_eq!((bare.profile.category.as_deref(), bare.template.as_deref()), (Some("ops"), Some("researcher")));
+        assert_eq!(bare.profile.skills.unwrap(), ["a", "b"]);
+        assert_eq!(bare.template_parameters.unwrap()["depth"], "2");
+        let whole = read(json!({"id": 1, "category": "x", "kind": "auditor", "given": {"scope": true}}));
+        assert_eq!((whole.profile.category.as_deref(), whole.template.as_deref()), (Some("x"), Some("auditor")));
+        assert_eq!(whole.template_parameters.unwrap()["scope"], "true");
+    }
+
+    #[test]
     fn a_mapping_that_cannot_be_meant_says_what_there_is() {
-        let error = |pairs: &[&str]| Mapping::new(None, pairs.iter().copied()).unwrap_err();
+        let error = |pairs: &[&str]| Mapping::new(None, pairs.iter().copied(), []).unwrap_err();
         assert!(error(&["nmae=x"]).contains("name, category, purpose"), "{}", error(&["nmae=x"]));
         assert!(error(&["name"]).contains("our_field=their_field") && error(&["name=a", "name=b"]).contains("twice"));
-        assert!(Mapping::new(Some(""), []).is_err());
+        assert!(Mapping::new(Some(""), [], []).is_err());
+        let error = |set: &[&str]| Mapping::new(None, [], set.iter().copied()).unwrap_err();
+        assert!(error(&["category"]).contains("our_field=value") && error(&["id=7"]).contains("no field \"id\""));
+        assert!(
+            error(&["role=a", "role=b"]).contains("set twice") && error(&["risk_tier=huge"]).contains("low, medium")
+        );
+        assert!(error(&["requirements=cheap"]).contains("JSON object"), "{}", error(&["requirements=cheap"]));
     }
 
     #[test]
     fn what_is_wrong_names_the_field_as_the_file_does() {
-        let mapping = Mapping::new(None, ["skills=tags", "risk_tier=risk"]).unwrap();
+        let mapping = Mapping::new(None, ["skills=tags", "risk_tier=risk"], []).unwrap();
         for (line, field) in [
             (json!({"name": "x"}), "id"),
             (json!({"id": " "}), "id"),
@@ -209,6 +293,8 @@ mod tests {
             (json!({"id": 1, "risk": "extreme"}), "risk"),
             (json!({"id": 1, "confidence_threshold": "much"}), "confidence_threshold"),
             (json!({"id": 1, "requirements": {"latency": 1}}), "requirements"),
+            (json!({"id": 1, "template_parameters": {"a": []}}), "template_parameters.a"),
+            (json!({"id": 1, "template": []}), "template"),
         ] {
             assert_eq!(read(&line, &mapping).unwrap_err().field.as_deref(), Some(field), "{line}");
         }

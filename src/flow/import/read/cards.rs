@@ -6,7 +6,7 @@
 use crate::domain::agent::ReviseAgent;
 use crate::domain::common::TEXT_BYTES_MAX;
 use crate::flow::import::entry::{Cutter, Fault, Fields, Rank, Read, version};
-use crate::flow::import::wanted::Wanted;
+use crate::flow::import::wanted::{Agent, Wanted};
 use serde_json::Value;
 
 /// Members of a list under which its entries are.
@@ -37,8 +37,9 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
         skills: skills.map(|skills| cutter.labels("skills", skills)),
         ..ReviseAgent::default()
     };
+    let wanted = Wanted::Agent(Box::new(Agent { profile: wanted, ..Agent::default() }));
     let rank = Rank { version: version(card.text(&["version"])?.unwrap_or_default()), ..Rank::default() };
-    Ok(Read::Wanted { key, rank, wanted: Wanted::Agent(Box::new(wanted)), shortened: cutter.shortened })
+    Ok(Read::Wanted { key, rank, wanted, shortened: cutter.shortened })
 }
 
 /// Where the agent is: before 1.0 the card says it itself, from then on its interfaces.
@@ -70,7 +71,7 @@ mod tests {
 
     fn agent(value: &Value) -> (String, ReviseAgent) {
         match read(value).unwrap() {
-            Read::Wanted { wanted: Wanted::Agent(agent), key, .. } => (key, *agent),
+            Read::Wanted { wanted: Wanted::Agent(agent), key, .. } => (key, agent.profile),
             other => panic!("{other:?}"),
         }
     }

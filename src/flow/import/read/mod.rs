@@ -2,6 +2,9 @@
 
 pub mod agents;
 pub mod cards;
+pub mod litellm;
+pub mod models_dev;
+pub mod oasf;
 pub mod registry;
 pub mod servers;
 pub mod templates;

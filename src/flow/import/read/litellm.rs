@@ -1,13 +1,13 @@
 //! LiteLLM's `model_prices_and_context_window.json`: one object by model, each with `litellm_provider` and prices per
 //! token, as dollars, mostly in scientific notation.
 
-use super::offer::{Offer, Offers, Prices, Provider, Refused, modalities, price, tokens};
 use crate::domain::llm_provider::WireProtocol;
+use crate::flow::import::entry::{Cutter, Fault};
+use crate::flow::import::offer::{Gathering, Offer, Prices, Provider, modalities, price, tokens};
+use crate::flow::import::scan::{self, Found, Lines};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
-pub const NAME: &str = "LiteLLM";
 /// Dollars per token in micro-dollars per million.
 const PLACES: u8 = 12;
 /// An entry that explains the others.
@@ -49,55 +49,53 @@ struct Entry<'a> {
     supported_output_modalities: Option<Vec<String>>,
 }
 
-/// # Errors
-/// When the file is not of this form.
-pub fn read(text: &str) -> Result<Offers, String> {
-    let mut offers = Offers { source: NAME, ..Offers::default() };
-    let entries: BTreeMap<String, &RawValue> =
-        serde_json::from_str(text).map_err(|cause| format!("it is not of LiteLLM's form: {cause}"))?;
-    for (key, entry) in entries.into_iter().filter(|(key, _)| key != SAMPLE) {
-        let entry: Entry<'_> = match serde_json::from_str(entry.get()) {
-            Ok(entry) => entry,
-            Err(cause) => {
-                refuse(&mut offers, "", &key, format!("it cannot be read: {cause}"));
-                continue;
-            }
-        };
-        add(&mut offers, &key, &entry);
+/// Reads one object of models.
+pub fn read(bytes: &[u8], found: &Found<'_>, gathering: &mut Gathering) {
+    let mut lines = Lines::new(bytes);
+    for (name, entry) in scan::members(bytes, found.at) {
+        let key: String = serde_json::from_slice(name).unwrap_or_else(|_| String::from_utf8_lossy(name).into_owned());
+        if key == SAMPLE {
+            continue;
+        }
+        let line = lines.of(entry.at);
+        match serde_json::from_slice::<Entry<'_>>(entry.bytes) {
+            Ok(read) => add(line, entry.bytes.len(), &key, &read, gathering),
+            Err(error) => gathering.refuse(line, Some(key), Fault::whole(format!("the model cannot be read: {error}"))),
+        }
     }
-    Ok(offers)
+    if !found.is_whole {
+        let line = lines.of(found.at + found.bytes.len());
+        gathering.refuse(line, None, Fault::whole("the document is cut off here"));
+    }
 }
 
-fn refuse(offers: &mut Offers, provider: &str, model_id: &str, reason: String) {
-    let (provider, model_id) = (provider.to_owned(), model_id.to_owned());
-    offers.refused.push(Refused { provider, model_id, reason });
-}
-
-fn add(offers: &mut Offers, key: &str, entry: &Entry<'_>) {
+fn add(line: u64, bytes: usize, key: &str, entry: &Entry<'_>, gathering: &mut Gathering) {
     let Some(named) = entry.litellm_provider.as_deref() else {
-        return refuse(offers, "", key, "it names no provider".into());
+        let fault = Fault::field("litellm_provider", "is missing; the model has no provider without it");
+        return gathering.refuse(line, Some(key.to_owned()), fault);
     };
     let provider = provider_of(named);
     let model_id = [named, provider].iter().find_map(|name| key.strip_prefix(name)?.strip_prefix('/')).unwrap_or(key);
+    let told = || Some(format!("{provider}/{model_id}"));
     if let Some(mode) = entry.mode.as_deref().filter(|mode| !is_called(mode)) {
-        return refuse(offers, provider, model_id, format!("models of the mode {mode} are not called here"));
+        let fault = Fault::field("mode", format!("is {mode}, and models of that mode are not called here"));
+        return gathering.refuse(line, told(), fault);
     }
-    let offer = match offer(entry, &mut offers.denoised) {
+    let mut cutter = Cutter::default();
+    let offer = match offer(model_id, entry, &mut cutter) {
         Ok(offer) => offer,
-        Err(reason) => return refuse(offers, provider, model_id, reason),
+        Err(fault) => return gathering.refuse(line, told(), fault),
     };
-    let known = offers.providers.entry(provider.to_owned()).or_insert_with(|| Provider {
-        name: provider.to_owned(),
-        wire_protocol: wire_protocol(provider),
-        api_key_env: key_env(provider).map(str::to_owned),
-        ..Provider::default()
-    });
-    if known.models.contains_key(model_id) {
-        return refuse(offers, provider, model_id, format!("the file has it twice, the second time as {key}"));
+    if !gathering.has(provider) {
+        let listed = Provider {
+            key: provider.to_owned(),
+            wire_protocol: wire_protocol(provider),
+            api_key_env: key_env(provider).map(str::to_owned),
+            ..Provider::default()
+        };
+        gathering.provider(line, 0, listed);
     }
-    known.models.insert(model_id.to_owned(), offer);
-    let above = [entry.input_cost_per_token_above_128k_tokens, entry.input_cost_per_token_above_200k_tokens];
-    offers.tiered += usize::from(above.iter().any(Option::is_some));
+    gathering.model(line, bytes, provider, offer, cutter);
 }
 
 /// One name for each provider: LiteLLM has several where it speaks with one in several ways.
@@ -135,9 +133,14 @@ fn key_env(provider: &str) -> Option<&'static str> {
     }
 }
 
-fn offer(entry: &Entry<'_>, noisy: &mut usize) -> Result<Offer, String> {
-    let mut read = |field: &str, text| price(field, text, PLACES, noisy);
+fn offer(model_id: &str, entry: &Entry<'_>, cutter: &mut Cutter) -> Result<Offer, Fault> {
+    let above = [entry.input_cost_per_token_above_128k_tokens, entry.input_cost_per_token_above_200k_tokens];
+    if above.iter().any(Option::is_some) {
+        cutter.left_out("input_cost_per_token_above");
+    }
+    let mut read = |field, text| price(field, text, PLACES, cutter);
     Ok(Offer {
+        model_id: model_id.to_owned(),
         name: String::new(),
         context_tokens: tokens(entry.max_input_tokens),
         output_tokens_max: tokens(entry.max_output_tokens),
@@ -159,6 +162,8 @@ fn offer(entry: &Entry<'_>, noisy: &mut usize) -> Result<Offer, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::import::wanted::Wanted;
+    use crate::flow::import::{Document, Kind};
 
     const FILE: &str = r#"{
         "sample_spec": {"litellm_provider": "one of the list", "max_tokens": "LEGACY", "input_cost_per_token": 0.0},
@@ -176,11 +181,24 @@ mod tests {
         "nobody": {"mode":"chat"}
     }"#;
 
+    fn document() -> Document {
+        Document::read(Kind::LiteLlm, FILE.as_bytes())
+    }
+
+    fn provider<'a>(document: &'a Document, key: &str) -> &'a Provider {
+        let found = document.entries.iter().flatten().find(|item| item.key == key).unwrap();
+        let Wanted::Provider(provider) = &found.wanted else { panic!("{found:?}") };
+        provider
+    }
+
+    fn prices(document: &Document, key: &str, model_id: &str) -> Prices {
+        provider(document, key).offers.iter().find(|offer| offer.model_id == model_id).unwrap().prices
+    }
+
     #[test]
     fn prices_per_token_become_whole_micro_dollars_per_million() {
-        let offers = read(FILE).unwrap();
-        let gpt = &offers.providers["openai"].models["gpt-x"];
-        let prices = Prices {
+        let document = document();
+        let expected = Prices {
             input: Some(1_250_000),
             output: Some(10_000_000),
             cached_input: Some(125_000),
@@ -188,25 +206,31 @@ mod tests {
             batch_input: Some(625_000),
             batch_output: Some(5_000_000),
         };
-        assert_eq!((gpt.prices, gpt.output_tokens_max, offers.tiered), (prices, Some(128_000), 1));
-        assert_eq!(offers.providers["anthropic"].models["claude-x"].prices.cache_write, Some(3_750_000));
-        assert_eq!(offers.providers["bedrock"].models["claude-x"].prices.input, Some(3_000_000));
-        assert_eq!(offers.providers["openai"].models["noisy"].prices.input, Some(80_000));
-        assert_eq!(offers.providers["openrouter"].models["labs/m"].prices.input, Some(20_000));
+        assert_eq!(prices(&document, "openai", "gpt-x"), expected);
+        assert_eq!(provider(&document, "openai").offers[0].output_tokens_max, Some(128_000));
+        assert_eq!(prices(&document, "anthropic", "claude-x").cache_write, Some(3_750_000));
+        assert_eq!(prices(&document, "bedrock", "claude-x").input, Some(3_000_000));
+        assert_eq!(prices(&document, "openai", "noisy").input, Some(80_000));
+        assert_eq!(prices(&document, "openrouter", "labs/m").input, Some(20_000));
+        assert_eq!(prices(&document, "openai", "fine").input, None, "finer than is kept: not made up");
+        let parts = document.entries.iter().flatten().flat_map(|item| &item.parts);
+        let told: Vec<_> = parts.filter(|part| !part.shortened.is_empty()).map(|part| part.key.as_str()).collect();
+        assert_eq!(told, ["openai/gpt-x", "openai/fine"]);
     }
 
     #[test]
-    fn what_cannot_be_taken_is_named_with_the_reason() {
-        let refused = read(FILE).unwrap().refused;
-        for (model_id, reason) in [
-            ("gpt-x", "twice"),
-            ("fine", "finer than a micro-dollar"),
-            ("dall-e", "mode image_generation"),
-            ("nobody", "names no provider"),
+    fn what_cannot_be_taken_is_named_with_its_line_and_the_reason() {
+        let document = document();
+        let refused: Vec<_> = document.entries.iter().filter_map(|entry| entry.as_ref().err()).collect();
+        for (line, key, reason) in [
+            (8, "openai/gpt-x", "twice"),
+            (13, "openai/dall-e", "of that mode"),
+            (14, "nobody", "no provider without it"),
         ] {
-            let found = refused.iter().find(|refused| refused.model_id == model_id).unwrap();
-            assert!(found.reason.contains(reason), "{found:?}");
+            let found = refused.iter().find(|refused| refused.line == line).unwrap();
+            assert_eq!(found.key.as_deref(), Some(key));
+            assert!(found.fault.reason.contains(reason), "{found:?}");
         }
-        assert_eq!(refused.len(), 4);
+        assert_eq!(refused.len(), 3);
     }
 }
