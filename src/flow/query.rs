@@ -37,7 +37,7 @@ use uuid::Uuid;
 /// Most rows, records or letters that one page looks at; a page that meets it ends short, with a place to go on from.
 pub const LOOKED_AT_MAX: usize = 20_000;
 /// Most bytes of stored state or payload that one page shows; it ends short after the item that reaches it.
-pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub use crate::ports::search::PAGE_BYTES_MAX;
 /// Rows read from a store at once.
 const CHUNK: usize = 1_000;
 

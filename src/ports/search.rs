@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Most bytes of state in one page; it ends short after the row that reaches it.
+pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A filter: a row passes when one of its values is among these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {

@@ -17,7 +17,9 @@ mod writer;
 use crate::domain::{LogId, StreamId};
 use crate::metrics::{Stopwatch, handles};
 use crate::ports::Clock;
-use crate::ports::search::{Among, Counted, Error, Found, Hit, Mark, Order, Place, Search, Standing, Wanted};
+use crate::ports::search::{
+    Among, Counted, Error, Found, Hit, Mark, Order, PAGE_BYTES_MAX, Place, Search, Standing, Wanted,
+};
 use crate::ports::views::{RowData, ViewRow};
 use async_trait::async_trait;
 use directory::Unsynced;
@@ -228,8 +230,18 @@ impl Shared {
         Ok(ViewRow { stream, data })
     }
 
+    /// The rows of a page, as far as it may be large; at least one.
     fn rows(&self, searcher: &Searcher, placed: &[Placed]) -> Result<Vec<ViewRow>, Error> {
-        placed.iter().map(|placed| self.row(searcher, placed.address)).collect()
+        let (mut rows, mut bytes) = (Vec::with_capacity(placed.len()), 0);
+        for placed in placed {
+            if bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+            let row = self.row(searcher, placed.address)?;
+            bytes += row.data.state.len();
+            rows.push(row);
+        }
+        Ok(rows)
     }
 
     /// The searchable row of a stream.
@@ -323,10 +335,11 @@ impl Search for Replica {
             // One more tells whether there is a next page.
             let page = Page { order: &order, after: after.as_ref(), limit: limit + 1 };
             let mut placed = searcher.search(&query, &page).map_err(unavailable)?;
-            let more = placed.len() > limit;
+            let found = placed.len();
             placed.truncate(limit);
             let rows = shared.rows(searcher, &placed)?;
-            let last = placed.pop().zip(rows.last()).filter(|_| more);
+            placed.truncate(rows.len());
+            let last = placed.pop().zip(rows.last()).filter(|_| rows.len() < found);
             let next = last.map(|(last, row)| Place { key: last.key, tenant: row.stream.tenant, id: row.stream.id });
             Ok(Found { rows, next })
         })

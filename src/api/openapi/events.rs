@@ -56,7 +56,7 @@ fn example() -> String {
         "version": 1, "type": "agent.AgentRegistered", "kind": "event",
         "command_id": "0197f0c2-6f3d-7a54-9a3e-0d6b1f2c3d4e", "event_id": "3b2e9a70-5c1d-5f48-8a6b-7c9d0e1f2a3b",
         "recorded_at": "2026-01-31T12:00:00.000000Z", "source": "hr-feed", "actor": "ada", "correlation": null,
-        "causation": null, "position": 4711, "hash": "ab".repeat(32), "data": { "name": "ada", "category": "research" },
+        "causation": null, "position": 4711, "hash": "ab".repeat(32), "data": { "profile": { "name": "ada", "category": "research" } },
         "tenant": EXAMPLE_TENANT, "aggregate": "agent", "subject": EXAMPLE_AGENT, "log": "agent/7",
     });
     format!("retry: 1000\n\nid: xQpbN2qGgTEBAQEBIAA\nevent: agent.AgentRegistered\ndata: {data}\n\n")
