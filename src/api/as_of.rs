@@ -5,7 +5,7 @@
 //! what it will hold.
 
 use super::Services;
-use super::params::Params;
+use super::params::{self, Params};
 use super::problem::{INVALID_QUERY, NO_SUCH_VERSION, NOT_YET_THERE, Problem, UNAVAILABLE};
 use super::resources::time;
 use crate::domain::{Aggregate, Micros};
@@ -31,9 +31,7 @@ pub fn moment(params: &mut Params, now: Micros) -> Result<Option<At>, Problem> {
             None => Err(invalid("as_of is no version: versions are whole numbers from 1 on")),
         };
     }
-    // A plus sign that was not escaped comes as a blank.
-    let parsed: Result<jiff::Timestamp, _> = text.parse().or_else(|_| text.replace(' ', "+").parse());
-    let Ok(timestamp) = parsed else {
+    let Ok(timestamp) = params::instant(&text) else {
         return Err(invalid("as_of must be a time as in 2026-01-31T12:00:00Z (RFC 3339), or a version as in 7"));
     };
     let asked = timestamp.as_nanosecond().div_euclid(1_000);

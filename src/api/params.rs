@@ -108,6 +108,14 @@ impl Params {
     }
 }
 
+/// A time in RFC 3339, in any offset. A plus sign that was not escaped comes as a blank, and is taken for one.
+///
+/// # Errors
+/// When it is none.
+pub fn instant(text: &str) -> Result<jiff::Timestamp, jiff::Error> {
+    text.parse().or_else(|_| text.replace(' ', "+").parse())
+}
+
 /// A segment of the path, decoded; the first is 0.
 ///
 /// # Errors

@@ -125,7 +125,8 @@ pub fn selection(access: &Access, aggregate: Aggregate, params: &mut Params) -> 
             (Some(Shared::With) | None, _) => reach,
         };
     }
-    let filters = search::filters(aggregate)
+    let filters = aggregate
+        .all_filters()
         .map(|name| Filter { name: name.to_owned(), values: params.all(name) })
         .filter(|filter| !filter.values.is_empty());
     Ok((reach, filters.collect()))

@@ -4,7 +4,7 @@
 //! was just written sends it with `wait=searchable`.
 
 use super::access::{Access, Loopback};
-use super::params::Params;
+use super::params::{self, Params};
 use super::problem::{INVALID_CURSOR, INVALID_QUERY, Problem};
 use super::resources::{self, Listing};
 use super::{Services, answer, cursor};
@@ -107,7 +107,7 @@ pub async fn count(
     let access = Access::of(request.headers(), loopback)?;
     let mut params = Params::of(request.uri())?;
     searched(aggregate)?;
-    let names: Vec<&str> = filters(aggregate).collect();
+    let names: Vec<&str> = aggregate.all_filters().collect();
     let choices: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
     let group_by = params.choice("group_by", &choices)?;
     let groups_max = params.number("groups", 1, GROUPS_MAX)?.unwrap_or(GROUPS_DEFAULT);
@@ -153,11 +153,6 @@ fn among(aggregate: Aggregate, reach: &Reach, filters: &[Filter], shape: &Shape)
     Among { aggregate, tenants, filters, updated_since: shape.updated_since, words }
 }
 
-/// The filters of a resource, `status` first.
-pub fn filters(aggregate: Aggregate) -> impl Iterator<Item = &'static str> {
-    std::iter::once("status").chain(aggregate.filters().iter().copied())
-}
-
 /// # Errors
 /// When the replica does not hold such resources.
 pub fn searched(aggregate: Aggregate) -> Result<(), Problem> {
@@ -198,7 +193,9 @@ fn order(text: &str, aggregate: Aggregate, words: &[String]) -> Result<Order, Pr
         }
         "created_at" => Order::CreatedAt { descending },
         "updated_at" => Order::UpdatedAt { descending },
-        name if filters(aggregate).any(|known| known == name) => Order::Value { name: name.to_owned(), descending },
+        name if aggregate.all_filters().any(|known| known == name) => {
+            Order::Value { name: name.to_owned(), descending }
+        }
         _ => {
             let known: Vec<_> = orders(aggregate).collect();
             let detail = format!(
@@ -216,15 +213,13 @@ fn order(text: &str, aggregate: Aggregate, words: &[String]) -> Result<Order, Pr
 
 /// What a list can be sorted by.
 pub fn orders(aggregate: Aggregate) -> impl Iterator<Item = &'static str> {
-    ["id", "relevance", "created_at", "updated_at"].into_iter().chain(filters(aggregate))
+    ["id", "relevance", "created_at", "updated_at"].into_iter().chain(aggregate.all_filters())
 }
 
 fn since(params: &mut Params) -> Result<Option<Micros>, Problem> {
     let Some(text) = params.one("updated_since")? else { return Ok(None) };
-    // A plus sign that was not escaped comes as a blank.
-    let parsed: Result<jiff::Timestamp, _> = text.parse().or_else(|_| text.replace(' ', "+").parse());
     let wrong = |_| Problem::new(&INVALID_QUERY, "updated_since must be a time as in 2026-01-31T12:00:00Z (RFC 3339)");
-    Ok(Some(parsed.map_err(wrong)?.as_microsecond()))
+    Ok(Some(params::instant(&text).map_err(wrong)?.as_microsecond()))
 }
 
 fn fields(text: &str, aggregate: Aggregate) -> Result<Vec<String>, Problem> {

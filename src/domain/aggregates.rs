@@ -68,6 +68,11 @@ macro_rules! aggregates {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::FILTERS),+ }
             }
 
+            /// The same with `status`, first.
+            pub fn all_filters(self) -> impl Iterator<Item = &'static str> {
+                std::iter::once("status").chain(self.filters().iter().copied())
+            }
+
             /// Whether the replica that a node searches in holds this resource.
             pub fn is_searched(self) -> bool {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::SEARCHED),+ }

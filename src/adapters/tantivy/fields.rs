@@ -64,7 +64,7 @@ impl Fields {
         let value = TextOptions::default().set_indexing_options(value.set_fieldnorms(false)).set_fast("raw");
         let number = NumericOptions::default() | FAST;
         let bytes = BytesOptions::default() | INDEXED;
-        let names: BTreeSet<_> = Aggregate::ALL.iter().flat_map(|aggregate| names(*aggregate)).collect();
+        let names: BTreeSet<_> = Aggregate::ALL.iter().flat_map(|aggregate| aggregate.all_filters()).collect();
         let fields = Self {
             key: schema.add_bytes_field("key", bytes.clone()),
             scope: schema.add_bytes_field("scope", bytes),
@@ -108,7 +108,7 @@ impl Fields {
         for text in state.texts() {
             document.add_text(self.texts[text.weight as usize], text.text);
         }
-        for name in names(stream.aggregate) {
+        for name in stream.aggregate.all_filters() {
             let Some(field) = self.value(name) else { continue };
             values(&state, name).iter().for_each(|value| document.add_text(field, value));
         }
@@ -124,11 +124,6 @@ impl Fields {
         document.add_bytes(self.row, &postcard::to_stdvec(&(stream, data)).map_err(damaged)?);
         Ok(document)
     }
-}
-
-/// The filters of a resource, `status` first.
-pub fn names(aggregate: Aggregate) -> impl Iterator<Item = &'static str> {
-    std::iter::once("status").chain(aggregate.filters().iter().copied())
 }
 
 /// The name of the column that holds a filter's values.

@@ -16,7 +16,7 @@ fn query(name: &str, schema: Value, description: &str) -> Value {
 /// The filters of a list, and whose resources it shows.
 pub fn filters(aggregate: Aggregate) -> Vec<Value> {
     let words = "Filter: any of these values. Several filters must all be passed.";
-    let mut parameters: Vec<_> = search::filters(aggregate).map(|name| filter(name, words)).collect();
+    let mut parameters: Vec<_> = aggregate.all_filters().map(|name| filter(name, words)).collect();
     parameters.extend(shared(aggregate));
     parameters
 }
@@ -74,7 +74,7 @@ pub fn count(aggregate: Aggregate) -> Operation {
         Aggregate::Tenant => vec!["TenantOnLoopback"],
         _ => vec!["Tenant"],
     };
-    let names: Vec<_> = search::filters(aggregate).collect();
+    let names: Vec<_> = aggregate.all_filters().collect();
     operation.own_parameters.push(query("group_by", json!({ "enum": names }), "Count by the values of this filter."));
     let groups = json!({ "type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS_DEFAULT });
     operation.own_parameters.push(query("groups", groups, "Most groups of the answer."));
