@@ -5,7 +5,7 @@ use super::together::Together;
 use crate::ports::topic::Error;
 use hashbrown::HashSet;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,5 +101,31 @@ fn request<'a>(
         };
         times.add_partition_offset(topic, *partition, time)?;
     }
-    consumer.offsets_for_times(times, timeout)
+    match consumer.offsets_for_times(times.clone(), timeout) {
+        Ok(found) if !found.elements().iter().any(|of| of.error().is_err_and(|error| is_not_known(&error))) => {
+            Ok(found)
+        }
+        Err(error) if !is_not_known(&error) => Err(error),
+        // A broker that has just started knows partitions without leaders. The library keeps that for three minutes and
+        // does not ask again: it is made to.
+        _ => {
+            consumer.fetch_metadata(None, timeout)?;
+            consumer.offsets_for_times(times, timeout)
+        }
+    }
+}
+
+/// Whether the library knows no leader that it could ask.
+fn is_not_known(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(
+        code,
+        Some(
+            Code::UnknownPartition
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownTopic
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+        )
+    )
 }

@@ -1,5 +1,6 @@
 //! A client of few lines: one request, one connection, no library that could be lenient for us.
 
+use super::server::eventually;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -110,9 +111,11 @@ impl Client {
         exchange(&self.address, &head, body)
     }
 
-    /// Sends one command and waits until it can be read.
+    /// Sends one command and waits until it can be read. Where one answer is not enough for that, it is sent again.
     pub fn command(&self, event: &Value) -> Value {
-        let answer = self.post("/v1/commands?wait=projected", event);
+        assert!(event["id"].is_string(), "what is sent again must be the same: {event}");
+        let send = || Some(self.post("/v1/commands?wait=projected", event)).filter(|answer| answer.status != 202);
+        let answer = eventually("a command is decided", send);
         assert_eq!(answer.status, 200, "{event}: {}", answer.text());
         answer.json()
     }
