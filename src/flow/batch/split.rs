@@ -297,7 +297,7 @@ mod tests {
         let many = "x\n".repeat(REQUESTS_MAX as usize + 1);
         assert_eq!(split(many.as_bytes(), 100_000).unwrap_err(), Refused::TooManyRequests);
         let mut splitter = Splitter::new(COMMAND_BYTES_MAX);
-        let lines = vec![b'\n'; 1 << 20];
+        let lines = [&[b' '; 1023][..], b"\n"].concat().repeat(1024);
         let refused = (0..=100).find_map(|_| splitter.push(&lines).err());
         assert_eq!(refused, Some(Refused::FileTooLarge));
     }

@@ -256,7 +256,7 @@ fn check(requests: u64, tokens: u64, deeds: &[Deed]) {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(cases(128))]
 
     #[test]
     fn books_are_never_below_the_truth(requests in 1..700u64, tokens in 10..100_000u64, deeds in deeds()) {
