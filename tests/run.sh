@@ -127,6 +127,8 @@ step cargo deny --locked check bans licenses sources
 step cargo clippy --all-targets --locked -- -D warnings
 trap stop_servers EXIT
 start_servers
+# End-to-end tests wait for servers and for time more than they compute: one more at a time than there are cores.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS-$(($(nproc) + 1))}"
 step cargo test --locked
 RUSTDOCFLAGS="-D warnings" step cargo doc --no-deps --document-private-items --locked
 say "all checks passed"

@@ -13,7 +13,7 @@ use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 use tantivy::{TantivyDocument, Term};
 
 /// Of the index's content: another one is built anew. The fields are compared in any case.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// The name of the tokenizer of all texts.
 pub const WORDS: &str = "words";
 
@@ -21,10 +21,8 @@ pub const WORDS: &str = "words";
 pub struct Fields {
     /// [`key`]: one document has it.
     pub key: Field,
-    /// [`scope`], of the aggregate and of the tenant in it.
+    /// Each [`scope`] that the row is in.
     pub scope: Field,
-    /// Whether anything can change the resource yet.
-    pub open: Field,
     /// By [`Weight::ALL`].
     pub texts: [Field; 3],
     /// The values of a filter, by its name.
@@ -68,7 +66,6 @@ impl Fields {
         let fields = Self {
             key: schema.add_bytes_field("key", bytes.clone()),
             scope: schema.add_bytes_field("scope", bytes),
-            open: schema.add_bool_field("open", INDEXED),
             texts: Weight::ALL.map(|weight| schema.add_text_field(text_name(weight), word.clone())),
             values: names.into_iter().map(|name| (name, schema.add_text_field(&column(name), value.clone()))).collect(),
             columns: Columns {
@@ -102,9 +99,10 @@ impl Fields {
         let state = AnyState::from_blob(stream.aggregate, &data.state).map_err(damaged)?;
         let mut document = TantivyDocument::new();
         document.add_bytes(self.key, &key(stream));
-        document.add_bytes(self.scope, &scope(stream.aggregate, None));
-        document.add_bytes(self.scope, &scope(stream.aggregate, Some(stream.tenant)));
-        document.add_bool(self.open, !state.is_terminal());
+        for standing in [Standing::Any, Standing::Open].into_iter().take(1 + usize::from(!state.is_terminal())) {
+            document.add_bytes(self.scope, &scope(stream.aggregate, None, standing));
+            document.add_bytes(self.scope, &scope(stream.aggregate, Some(stream.tenant), standing));
+        }
         for text in state.texts() {
             document.add_text(self.texts[text.weight as usize], text.text);
         }
@@ -164,9 +162,18 @@ fn key(stream: &StreamId) -> [u8; 33] {
     key
 }
 
-/// What all rows of an aggregate share, or all of one tenant.
-pub fn scope(aggregate: Aggregate, tenant: Option<TenantId>) -> Vec<u8> {
-    let mut scope = vec![aggregate as u8];
+/// Which rows of a scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Any = 0,
+    /// Those that something can change yet.
+    Open = 1,
+}
+
+/// What all rows of an aggregate share, or all of one tenant. One term for each, as the rows of a million are looked
+/// through faster for one than for two.
+pub fn scope(aggregate: Aggregate, tenant: Option<TenantId>, standing: Standing) -> Vec<u8> {
+    let mut scope = vec![aggregate as u8, standing as u8];
     scope.extend(tenant.iter().flat_map(|tenant| *tenant.0.as_bytes()));
     scope
 }

@@ -4,6 +4,8 @@
 //! after it is taken. What is taken and not searchable yet is kept beside the index, for whoever folds the next event onto
 //! it. Searches run on the runtime's threads for blocking work, no more at a time than there are cores.
 
+mod best;
+mod dense;
 mod directory;
 mod fields;
 mod folder;
@@ -22,24 +24,22 @@ use crate::ports::search::{
 };
 use crate::ports::views::{RowData, ViewRow};
 use async_trait::async_trait;
+use best::Best;
 use directory::Unsynced;
-use fields::{FORMAT, Fields, HEALTH, ID_HIGH, ID_LOW, WORDS, Words};
+use fields::{FORMAT, Fields, WORDS, Words};
 use folder::Folder;
 use groups::Groups;
 use page::{Page, Placed};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tantivy::collector::TopDocs;
-use tantivy::query::Query;
 use tantivy::schema::Value;
 use tantivy::tokenizer::TextAnalyzer;
-use tantivy::{DocAddress, DocId, Index, IndexReader, ReloadPolicy, Score, Searcher, SegmentReader, TantivyDocument};
+use tantivy::{DocAddress, DocId, Index, IndexReader, ReloadPolicy, Searcher, SegmentReader, TantivyDocument};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use writer::{Write, Writer};
 
@@ -331,7 +331,7 @@ impl Search for Replica {
     async fn page(&self, among: &Among, order: &Order, after: Option<&Place>, limit: usize) -> Result<Found, Error> {
         let (among, order, after) = (among.clone(), order.clone(), after.cloned());
         self.search(move |shared, searcher| {
-            let query = queries::among(&shared.fields, searcher.schema(), &among, order == Order::Relevance);
+            let query = queries::among(&shared.fields, searcher.schema(), &among);
             // One more tells whether there is a next page.
             let page = Page { order: &order, after: after.as_ref(), limit: limit + 1 };
             let mut placed = searcher.search(&query, &page).map_err(unavailable)?;
@@ -349,7 +349,7 @@ impl Search for Replica {
     async fn count(&self, among: &Among, group_by: Option<&str>, groups_max: usize) -> Result<Counted, Error> {
         let (among, by) = (among.clone(), group_by.map(str::to_owned));
         self.search(move |shared, searcher| {
-            let query = queries::among(&shared.fields, searcher.schema(), &among, false);
+            let query = queries::among(&shared.fields, searcher.schema(), &among);
             searcher.search(&query, &Groups { by: by.as_deref(), groups_max }).map_err(unavailable)
         })
         .await
@@ -359,7 +359,7 @@ impl Search for Replica {
         let wanted = wanted.clone();
         self.search(move |shared, searcher| {
             let query = queries::wanted(&shared.fields, searcher.schema(), &wanted);
-            let found = best(searcher, &query, wanted.limit).map_err(unavailable)?;
+            let found = searcher.search(&query, &Best { limit: wanted.limit }).map_err(unavailable)?;
             let hits = found.into_iter().map(|(score, address)| Ok(Hit { row: shared.row(searcher, address)?, score }));
             hits.collect()
         })
@@ -375,18 +375,4 @@ impl Search for Replica {
             disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
         }
     }
-}
-
-/// What works before what works badly before what does not; then by score, and by id where that is the same.
-fn best(searcher: &Searcher, query: &dyn Query, limit: usize) -> tantivy::Result<Vec<(Score, DocAddress)>> {
-    let collector = TopDocs::with_limit(limit).tweak_score(|reader: &SegmentReader| {
-        let columns = reader.fast_fields();
-        let columns = [HEALTH, ID_HIGH, ID_LOW].map(|name| columns.u64(name).ok());
-        move |doc: DocId, score: Score| {
-            let [health, high, low] = columns.each_ref().map(|column| column.as_ref()?.first(doc));
-            (Reverse(health), score, Reverse(high), Reverse(low))
-        }
-    });
-    let found = searcher.search(query, &collector)?;
-    Ok(found.into_iter().map(|((_, score, ..), address)| (score, address)).collect())
 }

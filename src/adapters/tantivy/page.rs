@@ -204,6 +204,12 @@ impl SegmentCollector for SegmentPage {
         if is_beyond || self.after.is_some_and(|(after, _)| rank < after) {
             return;
         }
+        // Nor all of it where its beginning says so.
+        let begin = (rank, self.identity[0].first(doc).unwrap_or_default());
+        let is_beyond = is_full && self.best.peek().is_some_and(|((worst, [id, ..]), _)| begin > (*worst, *id));
+        if is_beyond || self.after.is_some_and(|(after, [id, ..])| begin < (after, id)) {
+            return;
+        }
         let rank = (rank, self.identity.each_ref().map(|column| column.first(doc).unwrap_or_default()));
         if self.after.is_some_and(|after| rank <= after) {
             return;

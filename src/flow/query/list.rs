@@ -62,7 +62,7 @@ pub struct Page {
 }
 
 /// Rows that a page looks at before the replica is asked.
-const SCANNED_MAX: usize = 1_000;
+const SCANNED_MAX: usize = 256;
 
 /// A page in the making.
 struct Filling<'a> {
@@ -96,7 +96,12 @@ impl Filling<'_> {
 
     /// Rows worth reading at once: one more than the page can take tells whether there is a next one.
     fn chunk(&self) -> usize {
-        if !self.ask.is_filtered() { (self.ask.limit - self.page.items.len() + 1).min(CHUNK) } else { CHUNK }
+        let room = if self.ask.is_filtered() {
+            self.looked_at_max - self.looked_at
+        } else {
+            self.ask.limit - self.page.items.len()
+        };
+        (room + 1).min(CHUNK)
     }
 }
 

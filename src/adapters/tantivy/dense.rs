@@ -1,0 +1,242 @@
+//! Words, worked out term by term over a whole segment into one number for each of its rows.
+//!
+//! The library's own queries go row by row through all terms at once, which costs tens of nanoseconds for each row that
+//! has one of them. Among a million rows a common word is in hundreds of thousands, and a page would take a tenth of a
+//! second. Term by term each row costs a few: its place in an array is written.
+
+use tantivy::index::InvertedIndexReader;
+use tantivy::postings::TermInfo;
+use tantivy::query::{Bm25Weight, EnableScoring, Explanation, Query, Scorer, Weight};
+use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
+
+/// Rows looked at together for whether any has a score.
+const CHUNK: usize = 64;
+
+/// What gives a score to the rows of a segment; those that it gives none are not found.
+pub trait Scoring: Clone + std::fmt::Debug + Send + Sync + 'static {
+    type Number: Copy + Default + PartialEq + Into<Score> + Send + 'static;
+
+    /// A number for each row. `bm25` tells how rare a term is in the whole index.
+    ///
+    /// # Errors
+    /// When the segment cannot be read.
+    fn scores(&self, segment: &SegmentReader, bm25: &[Bm25Weight]) -> tantivy::Result<Vec<Self::Number>>;
+
+    /// The terms whose rarity it needs.
+    fn rated(&self) -> Vec<Term>;
+}
+
+/// Every word must begin a word of one of the fields. Each adds the best grade of where it stands; half of it where it is
+/// only the beginning.
+#[derive(Clone, Debug)]
+pub struct Graded {
+    pub words: Vec<String>,
+    /// With the grade of a whole word: even, and small enough that all words' together fit.
+    pub fields: [(Field, u16); 3],
+}
+
+/// Any of this, each adding to the score.
+#[derive(Clone, Debug)]
+pub struct Summed {
+    /// By how rare the term is in the index, and how frequent in the row (Okapi BM25), times the boost.
+    pub words: Vec<(Term, Score)>,
+    /// Any of these terms adds this much, once.
+    pub values: Vec<(Vec<Term>, Score)>,
+}
+
+impl Scoring for Graded {
+    type Number = u16;
+
+    fn rated(&self) -> Vec<Term> {
+        Vec::new()
+    }
+
+    fn scores(&self, segment: &SegmentReader, _bm25: &[Bm25Weight]) -> tantivy::Result<Vec<u16>> {
+        let mut total: Vec<u16> = Vec::new();
+        for word in &self.words {
+            let mut best = vec![0; segment.max_doc() as usize];
+            for (field, grade) in self.fields {
+                let index = segment.inverted_index(field)?;
+                // No letter is as great as this one, so that every word that begins so stands before it.
+                let end = format!("{word}\u{10ffff}");
+                let mut terms = index.terms().range().ge(word.as_bytes()).lt(end.as_bytes()).into_stream()?;
+                while terms.advance() {
+                    let grade = if terms.key() == word.as_bytes() { grade } else { grade / 2 };
+                    each_block(&index, terms.value(), IndexRecordOption::Basic, |docs, _| {
+                        for doc in docs {
+                            let best = &mut best[*doc as usize];
+                            *best = grade.max(*best);
+                        }
+                    })?;
+                }
+            }
+            if total.is_empty() {
+                total = best;
+            } else {
+                for (total, best) in total.iter_mut().zip(best) {
+                    *total = if *total > 0 && best > 0 { *total + best } else { 0 };
+                }
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl Scoring for Summed {
+    type Number = Score;
+
+    fn rated(&self) -> Vec<Term> {
+        self.words.iter().map(|(term, _)| term.clone()).collect()
+    }
+
+    fn scores(&self, segment: &SegmentReader, bm25: &[Bm25Weight]) -> tantivy::Result<Vec<Score>> {
+        let mut total = vec![0.0; segment.max_doc() as usize];
+        for ((term, boost), bm25) in self.words.iter().zip(bm25) {
+            let index = segment.inverted_index(term.field())?;
+            let Some(info) = index.get_term_info(term)? else { continue };
+            let lengths = segment.get_fieldnorms_reader(term.field())?;
+            each_block(&index, &info, IndexRecordOption::WithFreqs, |docs, counts| {
+                for (doc, count) in docs.iter().zip(counts) {
+                    total[*doc as usize] += boost * bm25.score(lengths.fieldnorm_id(*doc), *count);
+                }
+            })?;
+        }
+        for (terms, weight) in &self.values {
+            // A row that has two of them has it once.
+            let mut has = if terms.len() > 1 { vec![false; total.len()] } else { Vec::new() };
+            for term in terms {
+                let index = segment.inverted_index(term.field())?;
+                let Some(info) = index.get_term_info(term)? else { continue };
+                each_block(&index, &info, IndexRecordOption::Basic, |docs, _| {
+                    for doc in docs {
+                        let doc = *doc as usize;
+                        let had = has.get_mut(doc).is_some_and(|has| std::mem::replace(has, true));
+                        total[doc] += if had { 0.0 } else { *weight };
+                    }
+                })?;
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// Calls with the rows of a term and how often each has it, block by block.
+fn each_block(
+    index: &InvertedIndexReader,
+    info: &TermInfo,
+    option: IndexRecordOption,
+    mut call: impl FnMut(&[DocId], &[u32]),
+) -> tantivy::Result<()> {
+    let mut postings = index.read_block_postings_from_terminfo(info, option)?;
+    while !postings.docs().is_empty() {
+        call(postings.docs(), postings.freqs());
+        postings.advance();
+    }
+    Ok(())
+}
+
+/// The query of a scoring.
+#[derive(Clone, Debug)]
+pub struct Dense<S> {
+    pub scoring: S,
+    /// A segment that has none of these terms is not looked at: what is asked for has them.
+    pub scopes: Vec<Term>,
+}
+
+struct DenseWeight<S> {
+    dense: Dense<S>,
+    bm25: Vec<Bm25Weight>,
+}
+
+/// The rows of a segment that have a score.
+struct DenseScorer<N> {
+    scores: Vec<N>,
+    doc: DocId,
+    found: u32,
+}
+
+impl<S: Scoring> Query for Dense<S> {
+    fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
+        let bm25 = match scoring {
+            EnableScoring::Enabled { statistics_provider, .. } => {
+                let terms = self.scoring.rated();
+                let rated =
+                    terms.iter().map(|term| Bm25Weight::for_terms(statistics_provider, std::slice::from_ref(term)));
+                rated.collect::<tantivy::Result<_>>()?
+            }
+            EnableScoring::Disabled { .. } => Vec::new(),
+        };
+        Ok(Box::new(DenseWeight { dense: self.clone(), bm25 }))
+    }
+}
+
+impl<S: Scoring> Weight for DenseWeight<S> {
+    fn scorer(&self, segment: &SegmentReader, _boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
+        let mut is_here = false;
+        for scope in &self.dense.scopes {
+            is_here |= segment.inverted_index(scope.field())?.get_term_info(scope)?.is_some();
+        }
+        let scores = if is_here { self.dense.scoring.scores(segment, &self.bm25)? } else { Vec::new() };
+        let zero = S::Number::default();
+        let found = scores.iter().map(|score| u32::from(*score != zero)).sum();
+        let mut scorer = DenseScorer { scores, doc: 0, found };
+        scorer.doc = scorer.first_from(0);
+        Ok(Box::new(scorer))
+    }
+
+    fn explain(&self, segment: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
+        let mut scorer = self.scorer(segment, 1.0)?;
+        if scorer.seek(doc) != doc {
+            return Err(TantivyError::InvalidArgument(format!("document {doc} does not match")));
+        }
+        Ok(Explanation::new("dense", scorer.score()))
+    }
+}
+
+impl<N: Copy + Default + PartialEq> DenseScorer<N> {
+    /// The first row that is found, at or after this one.
+    fn first_from(&self, doc: DocId) -> DocId {
+        let zero = N::default();
+        let mut from = doc as usize;
+        while let Some(chunk) = self.scores.get(from..from + CHUNK) {
+            // Without a way out: such a loop is done for many rows at a time.
+            if chunk.iter().fold(false, |any, score| any | (*score != zero)) {
+                break;
+            }
+            from += CHUNK;
+        }
+        let rest = self.scores.get(from..).unwrap_or_default();
+        rest.iter().position(|score| *score != zero).map_or(TERMINATED, |place| (from + place) as DocId)
+    }
+}
+
+impl<N: Copy + Default + PartialEq + Send + 'static> DocSet for DenseScorer<N> {
+    fn advance(&mut self) -> DocId {
+        if self.doc != TERMINATED {
+            self.doc = self.first_from(self.doc + 1);
+        }
+        self.doc
+    }
+
+    fn seek(&mut self, target: DocId) -> DocId {
+        if target > self.doc {
+            self.doc = self.first_from(target);
+        }
+        self.doc
+    }
+
+    fn doc(&self) -> DocId {
+        self.doc
+    }
+
+    fn size_hint(&self) -> u32 {
+        self.found
+    }
+}
+
+impl<N: Copy + Default + PartialEq + Into<Score> + Send + 'static> Scorer for DenseScorer<N> {
+    fn score(&mut self) -> Score {
+        self.scores.get(self.doc as usize).map_or(0.0, |score| (*score).into())
+    }
+}
