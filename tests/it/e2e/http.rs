@@ -113,8 +113,12 @@ impl Client {
 
     /// Sends one command and waits until it can be read. Where one answer is not enough for that, it is sent again.
     pub fn command(&self, event: &Value) -> Value {
-        assert!(event["id"].is_string(), "what is sent again must be the same: {event}");
-        let send = || Some(self.post("/v1/commands?wait=projected", event)).filter(|answer| answer.status != 202);
+        let mut event = event.clone();
+        // What is sent again must be the same command.
+        if event["id"].is_null() {
+            event["id"] = uuid::Uuid::new_v4().to_string().into();
+        }
+        let send = || Some(self.post("/v1/commands?wait=projected", &event)).filter(|answer| answer.status != 202);
         let answer = eventually("a command is decided", send);
         assert_eq!(answer.status, 200, "{event}: {}", answer.text());
         answer.json()
