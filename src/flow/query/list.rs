@@ -62,7 +62,7 @@ pub struct Page {
 }
 
 /// Rows that a page looks at before the replica is asked.
-const SCANNED_MAX: usize = 256;
+const SCANNED_MAX: usize = 1_000;
 
 /// A page in the making.
 struct Filling<'a> {
