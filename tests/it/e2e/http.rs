@@ -4,6 +4,7 @@ use super::server::eventually;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Longest that an answer may take.
@@ -77,6 +78,9 @@ pub fn dechunked(mut rest: &str) -> (String, bool) {
     (body, false)
 }
 
+/// Those that got an id here.
+static COMMANDS: AtomicU64 = AtomicU64::new(1);
+
 /// Acts for one tenant on one server.
 #[derive(Clone)]
 pub struct Client {
@@ -114,9 +118,9 @@ impl Client {
     /// Sends one command and waits until it can be read. Where one answer is not enough for that, it is sent again.
     pub fn command(&self, event: &Value) -> Value {
         let mut event = event.clone();
-        // What is sent again must be the same command.
+        // What is sent again must be the same command, and no other.
         if event["id"].is_null() {
-            event["id"] = uuid::Uuid::new_v4().to_string().into();
+            event["id"] = format!("command {}", COMMANDS.fetch_add(1, Ordering::Relaxed)).into();
         }
         let send = || Some(self.post("/v1/commands?wait=projected", &event)).filter(|answer| answer.status != 202);
         let answer = eventually("a command is decided", send);
