@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// How long what was accepted before a crash may take to be decided after it.
-const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+const CATCH_UP_MAX: Duration = Duration::from_secs(90);
 /// Threads that look at streams.
 const READERS: usize = 4;
 /// Commands sent again in one batch.
