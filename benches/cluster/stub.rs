@@ -1,8 +1,8 @@
 //! A log and an index that keep nothing: what is left when they cost nothing. And a log whose appends are counted.
 
 use agentverse::domain::record::CHAIN_START;
-use agentverse::domain::{LogId, StreamId, TenantId};
-use agentverse::ports::index::{self, Head, IndexRows, Known, OutcomeRef};
+use agentverse::domain::{CorrelationKey, LogId, StreamId, TenantId};
+use agentverse::ports::index::{self, Head, IndexRows, Known, OutcomeRef, Traced};
 use agentverse::ports::journal::{self, Batch, LogState, Recorded};
 use agentverse::ports::{Index, Journal};
 use async_trait::async_trait;
@@ -74,6 +74,9 @@ impl Index for NoIndex {
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, index::Error> {
+        Ok(Vec::new())
     }
 }
 

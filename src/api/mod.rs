@@ -36,6 +36,7 @@ mod stalled;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod usage;
 
 pub use problem::Problem;

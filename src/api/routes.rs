@@ -4,7 +4,7 @@ use super::access::Loopback;
 use super::problem::{NO_SUCH_ROUTE, Problem};
 use super::{
     Operator, Services, astray, commands, convenience, discover, events, health, heartbeat, history, imports, letters,
-    openai, openapi, outcomes, registry, resources, search, status, usage,
+    openai, openapi, outcomes, registry, resources, search, status, trace, usage,
 };
 use crate::domain::Aggregate;
 use crate::domain::llm_request::Operation;
@@ -39,6 +39,8 @@ pub enum Endpoint {
     Answer,
     Heartbeat,
     Outcome,
+    /// What followed from one request.
+    Trace,
     Usage,
     /// How this node's requests do.
     RequestsStatus,
@@ -127,7 +129,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     pub method: Method,
-    /// With `{id}`, or `{*model}`, for the only parameter that a path has; the registry's paths have more, of other names.
+    /// With `{id}`, or `{*id}` or `{*model}` where it may hold slashes, for the only parameter that a path has; the registry's paths have more, of other names.
     pub path: String,
     pub endpoint: Endpoint,
 }
@@ -155,6 +157,7 @@ pub fn table() -> Vec<Route> {
     add(Method::Post, "/v1/commands".into(), Endpoint::Commands);
     add(Method::Post, "/v1/imports".into(), Endpoint::Imports);
     add(Method::Get, "/v1/outcomes/{id}".into(), Endpoint::Outcome);
+    add(Method::Get, format!("{}{{*id}}", trace::PREFIX), Endpoint::Trace);
     add(Method::Get, "/v1/events".into(), Endpoint::Events);
     add(Method::Get, "/v1/usage".into(), Endpoint::Usage);
     add(Method::Get, "/v1/status/requests".into(), Endpoint::RequestsStatus);
@@ -276,6 +279,7 @@ async fn serve(
         Endpoint::Answer => resources::answer_of(services, loopback, request).await,
         Endpoint::Heartbeat => heartbeat::post(services, loopback, request).await,
         Endpoint::Outcome => outcomes::get(services, loopback, request).await,
+        Endpoint::Trace => trace::get(services, loopback, request).await,
         Endpoint::Usage => usage::list(services, loopback, request).await,
         Endpoint::RequestsStatus => status::requests(services, loopback, &request),
         Endpoint::ReplicaStatus => search::standing(services, request.uri()),

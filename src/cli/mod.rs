@@ -1,6 +1,6 @@
 //! The command line: one subcommand, one file.
 //!
-//! `send`, `import`, `provision`, `get`, `list`, `count`, `discover`, `history`, `watch`, `explain`, `usage`, `feedback`, `top`,
+//! `send`, `import`, `provision`, `get`, `list`, `count`, `discover`, `history`, `trace`, `watch`, `explain`, `usage`, `feedback`, `top`,
 //! `dead-letters` and `load` are clients:
 //! they speak HTTP to a running system and know nothing else about it. What they print is a table for people, or JSON with `--output json`;
 //! what a script needs to know is in the exit code ([`exit::Exit`]).
@@ -37,6 +37,7 @@ mod stream;
 mod stub;
 mod top;
 mod topics;
+mod trace;
 pub mod url;
 mod usage;
 mod watch;
@@ -91,6 +92,9 @@ enum Command {
     /// Show what happened to one resource, oldest first
     #[command(after_help = exit::EXIT_CODES)]
     History(history::Args),
+    /// Show everything that followed from one request, as a tree
+    #[command(after_help = exit::EXIT_CODES)]
+    Trace(trace::Args),
     /// Show what happens, as it happens, or all that happened
     #[command(after_help = exit::EXIT_CODES)]
     Watch(watch::Args),
@@ -201,6 +205,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Count(args) => count::run(args),
         Command::Discover(args) => discover::run(args),
         Command::History(args) => history::run(args),
+        Command::Trace(args) => trace::run(args),
         Command::Watch(args) => watch::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Usage(args) => usage::run(args),

@@ -178,6 +178,22 @@ pub fn command_id(tenant: TenantId, source: &str, id: &str) -> Uuid {
     }
 }
 
+/// What a tenant's commands have in common that followed from one request, as stores keep it: the first 16 bytes of
+/// blake3(tenant ‖ correlation). The same text of two tenants is two keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CorrelationKey(pub [u8; 16]);
+
+impl CorrelationKey {
+    pub fn of(tenant: TenantId, correlation: &str) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(tenant.0.as_bytes());
+        hasher.update(correlation.as_bytes());
+        let mut key = [0; 16];
+        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(key)
+    }
+}
+
 /// The subject of a command that named none: made from the command id, so that a retry meets its first try.
 pub fn generated_subject(command_id: Uuid) -> Uuid {
     Uuid::new_v5(&command_id, b"subject")

@@ -28,7 +28,7 @@ mod aggregates;
 
 pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, Text, Weight, World};
 pub use envelope::{Envelope, EventMeta, Micros};
-pub use id::{LogId, Partitions, StreamId, TenantId};
+pub use id::{CorrelationKey, LogId, Partitions, StreamId, TenantId};
 
 aggregates::aggregates! {
     // folder        type           name              plural in URLs

@@ -5,7 +5,7 @@
 //! on from `derived_to`. The records come from memory, or from the log; [`fold`] makes the second look like the first.
 
 use crate::domain::record::{Record, RecordKind};
-use crate::domain::{AnyEvent, AnyState, LogId, Rejection, StreamId};
+use crate::domain::{AnyEvent, AnyState, CorrelationKey, LogId, Rejection, StreamId};
 use crate::flow::decide::{Answer, Repeated, edge_changes};
 use crate::flow::react::Reactor;
 use crate::flow::trace;
@@ -244,7 +244,12 @@ fn rows(records: &[Recorded]) -> IndexRows {
     for recorded in records {
         let record = &recorded.record;
         if record.last {
-            rows.outcomes.push((record.envelope.tenant(), record.envelope.command_id, record.position));
+            let envelope = &*record.envelope;
+            rows.outcomes.push((envelope.tenant(), envelope.command_id, record.position));
+            if let Some(correlation) = &envelope.correlation {
+                let key = CorrelationKey::of(envelope.tenant(), correlation);
+                rows.traces.push((key, record.recorded_at, record.position));
+            }
         }
         // A record whose head is newer in the index already has none here.
         let Some(decided) = &recorded.decided else { continue };

@@ -1,7 +1,7 @@
 //! Query: what readers ask, answered from stored rows.
 //!
-//! A resource is one row of the views, a history is a walk over the index, an outcome one record of the journal; a
-//! resource as of a moment is folded from its history. Every question names its tenant; who may name which is decided by
+//! A resource is one row of the views, a history is a walk over the index, an outcome one record of the journal, a trace the
+//! records of many commands; a resource as of a moment is folded from its history. Every question names its tenant; who may name which is decided by
 //! the caller.
 
 mod as_of;
@@ -14,6 +14,7 @@ mod search;
 pub(crate) mod stores;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod usage;
 
 pub use crate::ports::search::Filter;
@@ -23,6 +24,7 @@ pub use history::{Change, Entry, HistoryPage, HistoryQuery, Order, Standing};
 pub use letters::LettersPage;
 pub use list::{ListQuery, Page, Place, Reach};
 pub use search::{SearchPage, SearchQuery};
+pub use trace::{Trace, TraceCommand, TraceEvent, TraceFound, TraceQuery};
 pub use usage::{USAGE_WINDOWS_MAX, UsageItem, UsagePage, UsagePlace, UsageQuery};
 
 use crate::domain::record::{Record, RecordKind};
@@ -32,6 +34,7 @@ use crate::flow::request::answer;
 use crate::ports::views::ViewRow;
 use crate::ports::{Clock, Index, Journal, Search, Topics, Usage, Views, index, journal, topic, views};
 use std::sync::Arc;
+use trace::TRACED_DEFAULT;
 use uuid::Uuid;
 
 /// Most rows, records or letters that one page looks at; a page that meets it ends short, with a place to go on from.
@@ -107,6 +110,7 @@ pub struct Query {
     clock: Arc<dyn Clock>,
     search: Option<Arc<dyn Search>>,
     folded_max: usize,
+    traced_max: usize,
 }
 
 impl Query {
@@ -118,7 +122,17 @@ impl Query {
         usage: Arc<dyn Usage>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { views, index, topics, journal, usage, clock, search: None, folded_max: FOLDED_MAX }
+        Self {
+            views,
+            index,
+            topics,
+            journal,
+            usage,
+            clock,
+            search: None,
+            folded_max: FOLDED_MAX,
+            traced_max: TRACED_DEFAULT,
+        }
     }
 
     /// One resource; `None` when the views show nothing of it.

@@ -1,7 +1,7 @@
-//! Port: the index, what the flow derives from the logs to decide by: heads, known command ids, edges, outcomes.
+//! Port: the index, what the flow derives from the logs to decide by: heads, known command ids, edges, outcomes, traces.
 
 use crate::domain::record::Record;
-use crate::domain::{AnyState, LogId, Micros, StreamId, TenantId};
+use crate::domain::{AnyState, CorrelationKey, LogId, Micros, StreamId, TenantId};
 use crate::ports::journal::{EdgeChange, Recorded};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,19 @@ pub struct OutcomeRef {
     pub position: u64,
 }
 
+/// A command of a trace. They sort by time, and at one time by log and position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Traced {
+    /// Of the command's last record.
+    pub recorded_at: Micros,
+    pub log: LogId,
+    /// Position of the command's last record.
+    pub position: u64,
+}
+
+/// Most commands of one correlation that can be asked for.
+pub const TRACED_MAX: usize = 100_000;
+
 /// Everything that the index step writes for a run of records of one log.
 #[derive(Clone, Debug, Default)]
 pub struct IndexRows {
@@ -109,6 +122,8 @@ pub struct IndexRows {
     pub displaced: Vec<(StreamId, Known)>,
     /// (tenant, command id, position of its last record).
     pub outcomes: Vec<(TenantId, Uuid, u64)>,
+    /// Of each command that has a correlation: time and position of its last record.
+    pub traces: Vec<(CorrelationKey, Micros, u64)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +146,9 @@ pub enum Error {
 /// - `edges` pages in the order of the dependent's stream id and shows only present edges.
 /// - `history` gives a stream's records, refusals and all, newest first, below position `before`.
 /// - `outcome` may forget commands that are older than the retention it was given.
+/// - `trace` gives the earliest commands of a correlation, earliest first, each once, and of those of one instant any. It is
+///   asked for at most one more than [`TRACED_MAX`]: who asks for one more than it wants learns whether there are more. It
+///   may forget what `outcome` may.
 #[async_trait]
 pub trait Index: Send + Sync + 'static {
     async fn heads(&self, log: LogId, streams: &[StreamId]) -> Result<Vec<Option<Arc<Head>>>, Error>;
@@ -148,4 +166,6 @@ pub trait Index: Send + Sync + 'static {
     async fn history(&self, stream: StreamId, before: u64, records_max: usize) -> Result<Vec<Recorded>, Error>;
 
     async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, Error>;
+
+    async fn trace(&self, correlation: CorrelationKey, commands_max: usize) -> Result<Vec<Traced>, Error>;
 }

@@ -107,6 +107,7 @@ impl Node {
         let replica = KeptReplica::open(settings, Some(&path.join(REPLICA)))?;
         let gateway = Arc::new(searching(gateway, replica.as_ref(), Gateway::searching));
         let query = new_query(&embedded, parts.clock).folding_at_most(settings.folded_records_max);
+        let query = query.tracing_at_most(settings.trace_commands_max);
         let query = Arc::new(searching(query, replica.as_ref(), Query::searching));
         let node = Self {
             gateway,
@@ -299,9 +300,12 @@ pub fn folder_config(settings: &Settings) -> Config {
         head_cache_bytes_max: settings.head_cache_bytes_max,
         row_cache_bytes_max: settings.row_cache_bytes_max,
         outcomes_bytes_max: settings.outcomes_retained_max * OUTCOME_BYTES,
+        traces_bytes_max: settings.outcomes_retained_max * TRACED_BYTES,
         usage_retention: settings.usage_retention(),
     }
 }
 
 /// What an outcome takes on disk: its key of 20 bytes, its place, and the blocks around it.
 const OUTCOME_BYTES: u64 = 32;
+/// What a command takes in traces that is alone in its own: the same, with its time.
+const TRACED_BYTES: u64 = 48;

@@ -14,6 +14,7 @@ mod refusals;
 mod resources;
 mod search;
 mod sweep;
+mod trace;
 
 use crate::cluster::fleet::Fleet;
 use crate::e2e::server::{Folder, Server};
@@ -70,6 +71,7 @@ fn embedded_and_cluster_answer_alike() {
     as_of::lists(&mut pair);
     search::all(&mut pair);
     lists::outcomes_and_dead_letters(&mut pair);
+    trace::all(&mut pair);
     sweep::every_route(&mut pair);
     sweep::all_that_was_made(&mut pair);
     refusals::larger_than_a_topic_takes(&mut pair);

@@ -18,6 +18,7 @@ mod readme;
 mod search;
 pub(crate) mod server;
 mod surfaces;
+mod trace;
 pub(crate) mod usage;
 mod walk;
 

@@ -1,6 +1,6 @@
 //! Checkpoints: what is derived goes to disk behind the flow, and the next start reads the segments from here on.
 //!
-//! Order matters. Heads are taken first and written last: edges, ids and outcomes that belong to them are then already
+//! Order matters. Heads are taken first and written last: edges, ids, outcomes and traces that belong to them are then already
 //! there. The file CHECKPOINT is replaced only when every table is written; what a crash leaves half-written above the
 //! old checkpoint is absolute and is written again.
 
@@ -195,6 +195,7 @@ impl Checkpointer {
         self.store.edges.freeze();
         self.store.known.freeze();
         self.store.outcomes.freeze();
+        self.store.traces.freeze();
         self.store.dead_letters.freeze();
         let (checkpoint, locations) = self.snapshot(end, dead_letters, &heads.through, &projected_to);
         let written = self
@@ -203,6 +204,7 @@ impl Checkpointer {
             .flush()
             .and_then(|()| self.store.known.flush())
             .and_then(|()| self.store.outcomes.flush())
+            .and_then(|()| self.store.traces.flush())
             .and_then(|()| self.store.dead_letters.flush())
             .and_then(|()| self.store.rows.flush())
             .and_then(|()| self.store.usage.flush())

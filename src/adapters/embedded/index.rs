@@ -4,9 +4,10 @@ use super::Config;
 use super::folder::FolderError;
 use super::journal::EmbeddedJournal;
 use super::logs::{Logs, slot};
+use super::runs::{Held, RowKey};
 use super::store::{EdgeRow, HeadKey, Store, edge_key, head_key, known_key};
-use crate::domain::{LogId, StreamId, TenantId};
-use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef};
+use crate::domain::{CorrelationKey, LogId, StreamId, TenantId};
+use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use async_trait::async_trait;
 use hashbrown::HashMap;
@@ -18,6 +19,8 @@ use uuid::Uuid;
 const HEAD_BYTES: usize = 200;
 /// Edges looked at in one step of a page.
 const EDGES_PER_SCAN: usize = 1024;
+/// Runs of traces asked in one step of a look-up.
+const RUNS_PER_STEP: usize = 1024;
 
 pub struct EmbeddedIndex {
     store: Arc<Store>,
@@ -169,16 +172,16 @@ fn head_bytes(head: &Head) -> usize {
 }
 
 /// Two tenants may use one command id: neither may find, or hide, the other's outcome.
-fn outcome_key(tenant: TenantId, command_id: Uuid) -> Uuid {
+fn outcome_key(tenant: TenantId, command_id: Uuid) -> RowKey {
     if tenant.is_shared() {
-        return command_id;
+        return command_id.into_bytes();
     }
     let mut bytes = [0; 32];
     bytes[..16].copy_from_slice(tenant.0.as_bytes());
     bytes[16..].copy_from_slice(command_id.as_bytes());
     let mut key = [0; 16];
     key.copy_from_slice(&blake3::hash(&bytes).as_bytes()[..16]);
-    Uuid::from_bytes(key)
+    key
 }
 
 fn unavailable(error: FolderError) -> Error {
@@ -207,7 +210,7 @@ impl Index for EmbeddedIndex {
     }
 
     async fn apply(&self, log: LogId, rows: IndexRows, through: u64) -> Result<(), Error> {
-        // Edges, ids and outcomes first: a checkpoint takes the heads before them, so that no head is ever durable
+        // Edges, ids, outcomes and traces first: a checkpoint takes the heads before them, so that no head is ever durable
         // without what its records made beside it.
         for (edge, position) in rows.edges {
             let key = edge_key(&edge.from, &edge.to);
@@ -226,6 +229,9 @@ impl Index for EmbeddedIndex {
                 .into_iter()
                 .map(|(tenant, command_id, position)| (outcome_key(tenant, command_id), OutcomeRef { log, position })),
         );
+        let traced =
+            |(key, recorded_at, position): (CorrelationKey, _, _)| (key.0, Traced { recorded_at, log, position });
+        self.store.traces.put_all(rows.traces.into_iter().map(traced));
         let mut shard = self.shard(log).lock();
         let shard = &mut *shard;
         for (stream, head) in rows.heads {
@@ -322,6 +328,24 @@ impl Index for EmbeddedIndex {
     }
 
     async fn outcome(&self, tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, Error> {
-        self.store.outcomes.get(outcome_key(tenant, command_id)).map_err(unavailable)
+        self.store.outcomes.latest(&outcome_key(tenant, command_id)).map_err(unavailable)
+    }
+
+    async fn trace(&self, correlation: CorrelationKey, commands_max: usize) -> Result<Vec<Traced>, Error> {
+        let traces = &self.store.traces;
+        let mut all = traces.in_memory(&correlation.0);
+        for (step, run) in traces.written().map_err(unavailable)?.enumerate() {
+            if let Some(found) = traces.of_run(run, &correlation.0).map_err(unavailable)? {
+                match &mut all {
+                    Some(all) => all.join(found),
+                    None => all = Some(found),
+                }
+            }
+            // Many runs must not keep their thread from others.
+            if step % RUNS_PER_STEP == RUNS_PER_STEP - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(all.map(|all| all.earliest(commands_max)).unwrap_or_default())
     }
 }

@@ -7,7 +7,7 @@
 //! LOCK          held by the process that has the folder open, with its id
 //! MOVED         only where the folder's fleet was moved to a cluster: it is not opened any more
 //! wal/          segments: accepted commands, records, claims and dead letters, in the order in which they were synced
-//! derived/      heads, edges, rows, usage, outcomes, locations: an ordered store that can be thrown away and built again
+//! derived/      heads, edges, rows, usage, outcomes, traces, locations: an ordered store that can be thrown away and built again
 //! CHECKPOINT    up to where `derived/` is complete, and from where the segments must be read at the next start
 //! TRIES         while a node works: how often commands ended the process
 //! LIMITS        what was used of the limits of LLM calls lately; it may be thrown away
@@ -35,9 +35,9 @@ mod letters;
 mod limits;
 mod logs;
 mod moved;
-mod outcomes;
 mod overlay;
 mod recover;
+mod runs;
 mod segment;
 mod store;
 mod tail;
@@ -76,6 +76,7 @@ pub struct Config {
     pub head_cache_bytes_max: usize,
     pub row_cache_bytes_max: u64,
     pub outcomes_bytes_max: u64,
+    pub traces_bytes_max: u64,
     pub usage_retention: Retention,
 }
 

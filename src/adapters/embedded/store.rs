@@ -1,11 +1,11 @@
 //! The derived store: ordered tables on disk, each behind an overlay, all of them disposable.
 
 use super::folder::FolderError;
-use super::outcomes::Outcomes;
 use super::overlay::{Overlay, decode, write_sorted};
+use super::runs::{Runs, Trace};
 use super::{Config, logs};
 use crate::domain::{LogId, StreamId, usage};
-use crate::ports::index::{Head, Known};
+use crate::ports::index::{Head, Known, OutcomeRef};
 use crate::ports::topic::Buried;
 use crate::ports::views::RowData;
 use fjall::compaction::Fifo;
@@ -41,7 +41,9 @@ pub struct Store {
     locations: Keyspace,
     pub edges: Overlay<EdgeKey, EdgeRow>,
     pub known: Overlay<KnownKey, Known>,
-    pub outcomes: Outcomes,
+    pub outcomes: Runs<OutcomeRef>,
+    /// Empty at first in a folder of a program that kept none: what that one recorded is not in them.
+    pub traces: Runs<Trace>,
     pub rows: Overlay<[u8; StreamId::KEY_LEN], RowData>,
     pub usage: Overlay<Vec<u8>, usage::Row>,
     pub dead_letters: Overlay<[u8; 8], Buried>,
@@ -51,19 +53,19 @@ impl Store {
     pub fn open(path: &Path, config: &Config) -> Result<Self, FolderError> {
         let database = open_in_background(path, config.row_cache_bytes_max)?;
         let table = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(FolderError::derived);
-        let outcomes_bytes_max = config.outcomes_bytes_max;
-        let outcomes = database
-            .keyspace("outcomes", || {
-                // Runs are dropped whole, oldest first: no compaction, and a bound in bytes.
-                KeyspaceCreateOptions::default().compaction_strategy(Arc::new(Fifo::new(outcomes_bytes_max, None)))
-            })
-            .map_err(FolderError::derived)?;
+        // Runs are dropped whole, oldest first: no compaction, and a bound in bytes.
+        let runs = |name: &str, bytes_max: u64| {
+            let dropping =
+                || KeyspaceCreateOptions::default().compaction_strategy(Arc::new(Fifo::new(bytes_max, None)));
+            database.keyspace(name, dropping).map_err(FolderError::derived)
+        };
         Ok(Self {
             heads: table("heads")?,
             locations: table("locations")?,
             edges: Overlay::new(table("edges")?),
             known: Overlay::new(table("known")?),
-            outcomes: Outcomes::new(outcomes)?,
+            outcomes: Runs::new(runs("outcomes", config.outcomes_bytes_max)?)?,
+            traces: Runs::new(runs("traces", config.traces_bytes_max)?)?,
             rows: Overlay::new(table("rows")?),
             usage: Overlay::new(table("usage")?),
             dead_letters: Overlay::new(table("dead_letters")?),

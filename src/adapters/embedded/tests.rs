@@ -1,8 +1,11 @@
 //! The embedded engine against the suites of the ports, before and after checkpoints.
 
 use super::{Config, Embedded};
+use crate::domain::CorrelationKey;
 use crate::domain::usage::Retention;
+use crate::ports::Index;
 use crate::ports::conformance::{self, Ports, Rig};
+use crate::ports::index::IndexRows;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -19,6 +22,7 @@ pub fn config() -> Config {
         head_cache_bytes_max: 64 << 20,
         row_cache_bytes_max: 8 << 20,
         outcomes_bytes_max: 64 << 20,
+        traces_bytes_max: 64 << 20,
         usage_retention: Retention::default(),
     }
 }
@@ -88,4 +92,28 @@ async fn conforms_when_everything_comes_from_the_segments() {
 #[tokio::test]
 async fn conforms_when_checkpoints_were_written() {
     every_suite(EmbeddedRig::new(true)).await;
+}
+
+/// A program that kept no traces left a folder without their table.
+#[tokio::test]
+async fn a_folder_without_traces_opens_and_has_those_of_what_comes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = conformance::stream(1).log(config().partitions);
+    let key = CorrelationKey::of(conformance::stream(1).tenant, "hire-4711");
+    let mut open = Embedded::open(folder.path(), &config()).expect("it opens");
+    for (position, has_table) in [(1, false), (2, true)] {
+        let rows = IndexRows { traces: vec![(key, position as i64, position)], ..IndexRows::default() };
+        open.index.apply(log, rows, position).await.expect("applied");
+        open.close().expect("a checkpoint");
+        if !has_table {
+            let database = fjall::Database::builder(folder.path().join("derived")).open().expect("it opens");
+            let traces = database.keyspace("traces", fjall::KeyspaceCreateOptions::default).expect("it is there");
+            assert!(!traces.is_empty().expect("read"), "written by the checkpoint");
+            database.delete_keyspace(traces).expect("deleted");
+        }
+        open = Embedded::open(folder.path(), &config()).expect("it opens again");
+        let found = open.index.trace(key, 10).await.expect("read");
+        let expected = if has_table { vec![position] } else { Vec::new() };
+        assert_eq!(found.into_iter().map(|traced| traced.position).collect::<Vec<_>>(), expected);
+    }
 }

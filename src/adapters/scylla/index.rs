@@ -11,23 +11,23 @@
 //!
 //! Edges go before heads: a head that is there tells a deriver who catches up that its edges are.
 
-use super::flush::{Row, Writer, rows};
+mod row;
+
+use super::flush::{Writer, rows};
 use super::merge::merge;
-use super::places::{BEFORE_ALL, EdgePlace, bucket_of, log_of, outcome_bucket, short_key, timestamp};
+use super::places::{BEFORE_ALL, EdgePlace, bucket_of, log_of, outcome_bucket, short_key, trace_bucket};
 use super::session::{self, Store};
 use crate::adapters::words::words;
-use crate::domain::{LogId, Partitions, StreamId, TenantId};
+use crate::domain::{CorrelationKey, LogId, Micros, Partitions, StreamId, TenantId};
 use crate::ports::Journal;
-use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{Error, Head, Index, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::{Error as JournalError, Recorded};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hashbrown::HashMap;
+use row::{INSERT, IndexRow, Key};
 use scylla::errors::ExecutionError;
-use scylla::serialize::SerializationError;
-use scylla::serialize::row::{RowSerializationContext, SerializeRow};
-use scylla::serialize::writers::RowWriter;
 use scylla::statement::prepared::PreparedStatement;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +37,8 @@ use uuid::Uuid;
 const HEADS_PER_READ: usize = 50;
 /// The longest time to live that the databases take: 20 years.
 const TTL_SECONDS_MAX: i32 = 20 * 365 * 24 * 60 * 60;
+/// Commands that one read asks of a trace.
+const TRACED_PER_READ: usize = 5_000;
 /// Reads that one question has under way at a time.
 const READS_IN_FLIGHT: usize = 64;
 
@@ -68,17 +70,8 @@ struct Select {
     known: PreparedStatement,
     edges: PreparedStatement,
     outcome: PreparedStatement,
+    trace: PreparedStatement,
 }
-
-/// In the order of [`IndexRow::statement`].
-const INSERT: [&str; 5] = [
-    "INSERT INTO {ks}.edges (place, shard, source, target) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
-    "DELETE FROM {ks}.edges USING TIMESTAMP ? WHERE place = ? AND shard = ? AND source = ? AND target = ?",
-    "INSERT INTO {ks}.known (log, bucket, stream, command_id, digest, position) VALUES (?, ?, ?, ?, ?, ?) \
-     USING TIMESTAMP ?",
-    "INSERT INTO {ks}.heads (log, bucket, stream, head) VALUES (?, ?, ?, ?) USING TIMESTAMP ?",
-    "INSERT INTO {ks}.outcomes (bucket, tenant, command_id, log, position) VALUES (?, ?, ?, ?, ?) USING TTL ?",
-];
 
 impl ScyllaIndex {
     /// # Errors
@@ -110,6 +103,12 @@ impl ScyllaIndex {
                 .await?,
             outcome: store
                 .prepare("SELECT log, position FROM {ks}.outcomes WHERE bucket = ? AND tenant = ? AND command_id = ?")
+                .await?,
+            trace: store
+                .prepare(
+                    "SELECT recorded_at, log, position FROM {ks}.traces WHERE bucket = ? AND correlation = ? \
+                     AND (recorded_at, log, position) > (?, ?, ?) LIMIT ?",
+                )
                 .await?,
         };
         let writer = Writer::new(store.clone(), insert, config.writes_max);
@@ -174,82 +173,6 @@ impl ScyllaIndex {
     }
 }
 
-type Key = [u8; 32];
-
-/// A row of any of the index' tables.
-enum IndexRow {
-    Edge { place: Arc<str>, shard: i32, from: StreamId, to: StreamId, present: bool, position: u64 },
-    Known { log: Arc<str>, bucket: i32, stream: Key, known: Known },
-    Head { log: Arc<str>, bucket: i32, stream: Key, head: Vec<u8>, position: u64 },
-    Outcome { bucket: i32, tenant: TenantId, command_id: Uuid, log: Arc<str>, position: u64, seconds: i32 },
-}
-
-impl Row for IndexRow {
-    /// Place and bucket; outcomes have no place.
-    type Partition = (Option<Arc<str>>, i32);
-
-    /// A head and the ids that left it have one, so that they go as one write, the ids first.
-    fn partition(&self) -> Self::Partition {
-        match self {
-            Self::Edge { place, shard, .. } => (Some(place.clone()), *shard),
-            Self::Known { log, bucket, .. } | Self::Head { log, bucket, .. } => (Some(log.clone()), *bucket),
-            Self::Outcome { bucket, .. } => (None, *bucket),
-        }
-    }
-
-    fn statement(&self) -> usize {
-        match self {
-            Self::Edge { present: true, .. } => 0,
-            Self::Edge { present: false, .. } => 1,
-            Self::Known { .. } => 2,
-            Self::Head { .. } => 3,
-            Self::Outcome { .. } => 4,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Edge { .. } => 66,
-            Self::Known { .. } => 64,
-            Self::Head { head, .. } => 32 + head.len(),
-            Self::Outcome { log, .. } => 40 + log.len(),
-        }
-    }
-}
-
-impl SerializeRow for IndexRow {
-    fn serialize(
-        &self,
-        context: &RowSerializationContext<'_>,
-        writer: &mut RowWriter<'_>,
-    ) -> Result<(), SerializationError> {
-        match self {
-            Self::Edge { place, shard, from, to, present, position } => {
-                let (place, from, to) = (&**place, from.to_key(), to.to_key());
-                match present {
-                    true => (place, shard, from, to, timestamp(*position)).serialize(context, writer),
-                    false => (timestamp(*position), place, shard, from, to).serialize(context, writer),
-                }
-            }
-            Self::Known { log, bucket, stream, known } => {
-                let (digest, position) = (known.digest as i64, known.position as i64);
-                (&**log, bucket, stream, known.command_id, digest, position, timestamp(known.position))
-                    .serialize(context, writer)
-            }
-            Self::Head { log, bucket, stream, head, position } => {
-                (&**log, bucket, stream, head, timestamp(*position)).serialize(context, writer)
-            }
-            Self::Outcome { bucket, tenant, command_id, log, position, seconds } => {
-                (bucket, tenant.0, command_id, &**log, *position as i64, seconds).serialize(context, writer)
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        false
-    }
-}
-
 fn unavailable(error: ExecutionError) -> Error {
     Error::Unavailable(words(&error))
 }
@@ -284,7 +207,8 @@ impl Index for ScyllaIndex {
         self.writer.write(edges.collect()).await.map_err(unavailable)?;
 
         let log: Arc<str> = log.to_string().into();
-        let mut others = Vec::with_capacity(rows.displaced.len() + rows.heads.len() + rows.outcomes.len());
+        let mut others =
+            Vec::with_capacity(rows.displaced.len() + rows.heads.len() + rows.outcomes.len() + rows.traces.len());
         others.extend(rows.displaced.iter().map(|(stream, known)| IndexRow::Known {
             log: log.clone(),
             bucket: self.bucket(stream),
@@ -305,6 +229,14 @@ impl Index for ScyllaIndex {
             bucket: outcome_bucket(*tenant, *command_id, outcome_buckets),
             tenant: *tenant,
             command_id: *command_id,
+            log: log.clone(),
+            position: *position,
+            seconds,
+        }));
+        others.extend(rows.traces.iter().map(|(correlation, recorded_at, position)| IndexRow::Trace {
+            bucket: trace_bucket(*correlation, outcome_buckets),
+            correlation: *correlation,
+            recorded_at: *recorded_at,
             log: log.clone(),
             position: *position,
             seconds,
@@ -357,5 +289,30 @@ impl Index for ScyllaIndex {
         };
         let log = log_of(&log).ok_or_else(|| Error::Damaged(format!("an outcome names {log:?}, which is no log")))?;
         Ok(Some(OutcomeRef { log, position: position as u64 }))
+    }
+
+    async fn trace(&self, correlation: CorrelationKey, commands_max: usize) -> Result<Vec<Traced>, Error> {
+        let bucket = trace_bucket(correlation, self.config.outcome_buckets);
+        let mut found: Vec<Traced> = Vec::new();
+        // Before all: no time is earlier, no name shorter.
+        let mut after = (Micros::MIN, String::new(), 0);
+        while found.len() < commands_max {
+            let room = TRACED_PER_READ.min(commands_max - found.len());
+            let values = (bucket, correlation.0, after.0, after.1.as_str(), after.2, room as i32);
+            let result = self.store.session.execute_unpaged(&self.select.trace, values).await.map_err(unavailable)?;
+            let read = rows::<(Micros, String, i64)>(result).map_err(Error::Damaged)?;
+            let is_last = read.len() < room;
+            for (recorded_at, name, position) in &read {
+                let log =
+                    log_of(name).ok_or_else(|| Error::Damaged(format!("a trace names {name:?}, which is no log")))?;
+                found.push(Traced { recorded_at: *recorded_at, log, position: *position as u64 });
+            }
+            match read.into_iter().next_back() {
+                Some(last) if !is_last => after = last,
+                _ => break,
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
     }
 }

@@ -37,6 +37,7 @@ migrations! {
     3 "0003_views",
     4 "0004_limits",
     5 "0005_usage",
+    6 "0006_traces",
 }
 
 /// The version that this program works with.

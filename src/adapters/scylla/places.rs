@@ -2,7 +2,7 @@
 //!
 //! All of it is arithmetic that a fleet keeps for ever: changed, it would look for rows where they are not.
 
-use crate::domain::{Aggregate, LogId, Partitions, StreamId, TenantId};
+use crate::domain::{Aggregate, CorrelationKey, LogId, Partitions, StreamId, TenantId};
 use std::ops::Range;
 use uuid::Uuid;
 
@@ -48,6 +48,12 @@ pub fn bucket_of(id: Uuid, buckets: u16) -> i32 {
 /// The bucket of a command's outcome.
 pub fn outcome_bucket(tenant: TenantId, command_id: Uuid, buckets: u16) -> i32 {
     reduce(hash(command_id, hash(tenant.0, 0x9e37_79b9_7f4a_7c15)), buckets)
+}
+
+/// The bucket of a trace: its key is a hash already.
+pub fn trace_bucket(correlation: CorrelationKey, buckets: u16) -> i32 {
+    let (high, _) = Uuid::from_bytes(correlation.0).as_u64_pair();
+    reduce(high, buckets)
 }
 
 /// Tenant and id: what names a stream within its log. Its bytes sort as its streams do.
@@ -146,6 +152,8 @@ mod tests {
         let ids = [Uuid::nil(), counted(7), Uuid::max()];
         assert_eq!(ids.map(|id| bucket_of(id, 64)), [18, 0, 53]);
         assert_eq!(ids.map(|id| outcome_bucket(TenantId(ids[1]), id, 64)), [46, 20, 0]);
+        let correlations = ["", "a", "b"].map(|text| CorrelationKey::of(TenantId(ids[1]), text));
+        assert_eq!(correlations.map(|key| trace_bucket(key, 64)), [2, 26, 50]);
         let agent = StreamId::new(TenantId(ids[1]), Aggregate::Agent, ids[2]);
         let place = EdgePlace::of(&agent, 32.into(), 64);
         assert_eq!((place.name.as_str(), place.shards.clone(), place.shard(&agent)), ("agent/18", 53..54, 53));

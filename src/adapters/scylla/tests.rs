@@ -139,6 +139,7 @@ fn embedded_config() -> embedded::Config {
         head_cache_bytes_max: 1 << 20,
         row_cache_bytes_max: 1 << 20,
         outcomes_bytes_max: 1 << 20,
+        traces_bytes_max: 1 << 20,
         usage_retention: Retention::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
-use super::{batches, completions, imports, registry, search, status};
+use super::{batches, completions, imports, registry, search, status, trace};
 use crate::api::answer::outcome_name;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -61,6 +61,7 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(batches::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(search::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(registry::schemas().map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.extend(trace::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
 }
@@ -88,7 +89,7 @@ fn command_event() -> Value {
             "subject": { "type": "string", "format": "uuid", "description": "The stream; made from the id when missing." },
             "tenantid": { "type": "string", "format": "uuid", "description": "Must agree with AgentVerse-Tenant where both are there." },
             "expectedversion": { "type": ["integer", "string"], "description": "Refuse unless the stream is at this version." },
-            "correlationid": text("Groups everything that followed from one request."),
+            "correlationid": text("Groups everything that followed from one request, for /v1/trace; the command's id does where it is missing."),
             "causationid": text("What the command follows from."),
             "actor": text("Who is answerable for the command."),
             "traceparent": text("W3C trace context."),
@@ -178,7 +179,7 @@ fn history_entry() -> Value {
             "recorded_at": { "type": "string", "format": "date-time" },
             "source": { "type": "string" },
             "actor": { "type": ["string", "null"], "description": "Who is answerable for the command, where its sender said so." },
-            "correlation": { "type": ["string", "null"], "description": "What groups everything that followed from one request." },
+            "correlation": { "type": ["string", "null"], "description": "What groups everything that followed from one request; where it is null the command's id does. /v1/trace shows it." },
             "causation": { "type": ["string", "null"], "description": "What the command follows from: of one that the system sent, the event_id of its cause." },
             "position": { "type": "integer", "description": "In the log that holds the stream." },
             "hash": { "type": "string", "description": "blake3 over the hash of the record before it in the log, and its own bytes." },

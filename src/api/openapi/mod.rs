@@ -13,6 +13,7 @@ mod search;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use super::answer;
 use super::routes::{Endpoint, Route, table};
@@ -67,6 +68,7 @@ fn path_parameter(route: &Route) -> Value {
             json!({ "type": "string" }),
             "The command's id: the UUID of its answer, or the text that it was sent with.",
         ),
+        Endpoint::Trace => (json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), trace::PATH_PARAMETER),
         Endpoint::DeadLetter | Endpoint::Redrive => {
             (json!({ "type": "integer", "minimum": 0 }), "The letter's number.")
         }

@@ -1,7 +1,7 @@
 //! One operation of the document per route.
 
 use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, events, imports, registry, search, status};
+use super::{batches, completions, events, imports, registry, search, status, trace};
 use crate::api::convenience::verb;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::routes::{Endpoint, Route};
@@ -103,6 +103,7 @@ pub fn operation(route: &Route) -> Value {
             operation
         }
         Endpoint::Outcome => outcome(),
+        Endpoint::Trace => trace::trace(),
         Endpoint::Usage => usage(),
         Endpoint::RequestsStatus => status::requests(),
         Endpoint::ReplicaStatus => search::standing(),

@@ -3,10 +3,10 @@
 use super::*;
 use crate::domain::agent::{self, AgentHealthChanged};
 use crate::domain::common::Health;
-use crate::domain::{Aggregate, AnyCommand, AnyEvent, AnyState, StreamId, TenantId};
+use crate::domain::{Aggregate, AnyCommand, AnyEvent, AnyState, CorrelationKey, StreamId, TenantId};
 use crate::flow::lease::LeaseTimes;
 use crate::ports::beats::{Bounds, Page};
-use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Lane, RedriveError, Redriven};
 use crate::ports::views::{RowData, ViewRow};
@@ -151,6 +151,9 @@ impl Index for World {
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, index::Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -4,11 +4,11 @@
 mod lane;
 
 use super::*;
-use crate::domain::Micros;
 use crate::domain::record::{CHAIN_START, Record};
+use crate::domain::{CorrelationKey, Micros};
 use crate::ports::conformance::{command, stream};
 use crate::ports::index::Known;
-use crate::ports::index::{self, IndexRows, OutcomeRef};
+use crate::ports::index::{self, IndexRows, OutcomeRef, Traced};
 use crate::ports::journal::{Batch, Recorded};
 use crate::ports::outcome::Word;
 use crate::ports::topic::{
@@ -104,6 +104,9 @@ impl Index for World {
     }
     async fn outcome(&self, _: crate::domain::TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, index::Error> {
+        Ok(Vec::new())
     }
 }
 

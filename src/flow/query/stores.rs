@@ -1,8 +1,8 @@
 //! The read side's stores, held in memory, for tests.
 
 use crate::domain::usage::{Retention, Row, Series, Slot, Totals};
-use crate::domain::{Aggregate, LogId, Micros, StreamId, TenantId};
-use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
+use crate::domain::{Aggregate, CorrelationKey, LogId, Micros, StreamId, TenantId};
+use crate::ports::index::{Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::{Batch, LogState, Recorded};
 use crate::ports::topic::{Accepted, Buried, DeadLetter, Delivery, Lane, RedriveError, Redriven};
 use crate::ports::views::ViewRow;
@@ -123,6 +123,23 @@ impl Index for Stores {
     async fn outcome(&self, _tenant: TenantId, command_id: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         let found = self.records.iter().find(|one| one.record.last && one.record.envelope.command_id == command_id);
         Ok(found.map(|one| OutcomeRef { log: one.record.stream().log(1), position: one.record.position }))
+    }
+    async fn trace(&self, key: CorrelationKey, commands_max: usize) -> Result<Vec<Traced>, index::Error> {
+        let last = self.records.iter().map(|one| &one.record).filter(|record| record.last);
+        let of_key = last.filter(|record| {
+            let correlation = record.envelope.correlation.as_deref();
+            correlation.is_some_and(|correlation| CorrelationKey::of(record.envelope.tenant(), correlation) == key)
+        });
+        let mut found: Vec<_> = of_key
+            .map(|record| Traced {
+                recorded_at: record.recorded_at,
+                log: record.stream().log(1),
+                position: record.position,
+            })
+            .collect();
+        found.sort_unstable();
+        found.truncate(commands_max);
+        Ok(found)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The suite of the port `index`.
 
 use super::{Author, Ports, Rig, event, stream};
-use crate::domain::{Aggregate, StreamId};
-use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
+use crate::domain::{Aggregate, CorrelationKey, LogId, StreamId};
+use crate::ports::index::{Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::EdgeChange;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -11,6 +11,7 @@ pub async fn suite(rig: &mut impl Rig) {
     the_newest_head_stays(rig).await;
     edges_page_and_disappear(rig).await;
     ids_and_outcomes_are_found(rig).await;
+    a_trace_has_every_command_once_the_earliest_first(rig).await;
     history_walks_from_the_newest(rig).await;
     what_a_crash_takes_is_below_the_mark(rig).await;
 }
@@ -72,6 +73,36 @@ async fn ids_and_outcomes_are_found(rig: &mut impl Rig) {
     let outcome = ports.index.outcome(stream(922).tenant, Uuid::from_u128(10)).await.expect("read");
     assert_eq!(outcome, Some(OutcomeRef { log, position: 11 }));
     assert_eq!(ports.index.outcome(stream(923).tenant, Uuid::from_u128(10)).await.expect("read"), None);
+}
+
+async fn a_trace_has_every_command_once_the_earliest_first(rig: &mut impl Rig) {
+    let ports = rig.ports();
+    let log = stream(930).log(ports.partitions);
+    let others = (931..).map(|number| stream(number).log(ports.partitions));
+    let other = others.into_iter().find(|other| *other != log).expect("several logs");
+    let key = CorrelationKey::of(stream(930).tenant, "hire-4711");
+    let another = CorrelationKey::of(stream(931).tenant, "hire-4711");
+    let apply = async |ports: &Ports, log: LogId, traces: Vec<_>| {
+        let through = traces.iter().map(|(_, _, position)| *position).max().unwrap_or_default();
+        ports.index.apply(log, IndexRows { traces, ..IndexRows::default() }, through).await.expect("applied");
+    };
+    let first = vec![(key, 30, 5), (another, 11, 4), (key, 10, 3)];
+    apply(&ports, log, first.clone()).await;
+    apply(&ports, log, first.clone()).await;
+    drop(ports);
+    // Some may be on disk by now, and come again all the same.
+    rig.crash();
+    let ports = rig.ports();
+    apply(&ports, log, first).await;
+    apply(&ports, other, vec![(key, 20, 7), (key, 30, 8)]).await;
+    let at = |log, recorded_at, position| Traced { recorded_at, log, position };
+    let mut all = vec![at(log, 10, 3), at(other, 20, 7), at(log, 30, 5), at(other, 30, 8)];
+    all.sort_unstable();
+    assert_eq!(ports.index.trace(key, 10).await.expect("read"), all);
+    assert_eq!(ports.index.trace(key, 2).await.expect("read"), all[..2]);
+    assert_eq!(ports.index.trace(another, 10).await.expect("read"), [at(log, 11, 4)], "another tenant's");
+    let unknown = CorrelationKey::of(stream(930).tenant, "hire-4712");
+    assert!(ports.index.trace(unknown, 10).await.expect("read").is_empty());
 }
 
 async fn history_walks_from_the_newest(rig: &mut impl Rig) {

@@ -245,7 +245,7 @@ pub async fn serve(links: &Links, settings: &Settings) -> Result<Server, Error> 
         links.usage.clone(),
         Arc::new(SystemClock),
     );
-    let query = query.folding_at_most(settings.folded_records_max);
+    let query = query.folding_at_most(settings.folded_records_max).tracing_at_most(settings.trace_commands_max);
     let query = searching(query, replica.as_ref(), Query::searching);
     let (gateway, query, feed) = (Arc::new(gateway), Arc::new(query), Arc::new(links.feed(settings)));
     if let Some(replica) = &replica {

@@ -19,8 +19,9 @@ settings! {
     checkpoint_interval_ms: u64 = 30_000, Numbers(100, 3_600_000), "ms", "Time after which it is made durable in any case.";
     head_cache_bytes_max: usize = 768 * MIB as usize, Numbers(MIB, 64 * GIB), "bytes", "Memory for stream heads; the least used leave first.";
     row_cache_bytes_max: u64 = 64 * MIB, Numbers(MIB, 64 * GIB), "bytes", "Memory for stored rows and blocks that were read.";
-    outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone; older ones are in their stream's history.";
+    outcomes_retained_max: u64 = 20_000_000, Numbers(1_000, 1_000_000_000), "outcomes", "Commands whose outcome can be asked for by id alone, and which traces show; older ones are in their stream's history.";
     folded_records_max: usize = 100_000, Numbers(1_000, 100_000_000), "records", "Most records of one resource that a question as of a moment, or for what events changed, may go over; above it callers get 400.";
+    trace_commands_max: usize = 10_000, Numbers(1, 100_000), "commands", "Most commands that a trace shows, the earliest; it says where there are more.";
     usage_minutes_retained_s: u64 = 172_800, Numbers(3_600, 315_360_000), "s", "How long usage by the minute is kept after the minute. Raised, it holds for minutes that are still there.";
     usage_five_minutes_retained_s: u64 = 691_200, Numbers(3_600, 315_360_000), "s", "The same of usage by five minutes.";
     usage_hours_retained_s: u64 = 7_776_000, Numbers(3_600, 315_360_000), "s", "The same of usage by the hour. Usage by the day is kept for ever.";
@@ -125,6 +126,6 @@ settings! {
     scylla_command_bytes_max: usize = 512 * KIB as usize, Numbers(64 * KIB, 8 * MIB), "bytes", "Most bytes of records that one command may make on the database; larger ones are refused.";
     index_buckets: u16 = 16, Numbers(1, 4_096), "buckets", "Partitions per log that hold its streams' heads; aim at ten thousand streams in each. Fixed once a fleet exists.";
     view_buckets: u16 = 16, Numbers(1, 256), "buckets", "Partitions per tenant and kind that hold its rows. Fixed once a fleet exists.";
-    outcome_buckets: u16 = 32, Numbers(1, 4_096), "buckets", "Partitions that hold the commands' outcomes. Fixed once a fleet exists.";
-    outcomes_retained_s: u64 = 604_800, Numbers(60, 31_536_000), "s", "How long the database keeps an outcome that can be asked for by the command's id alone.";
+    outcome_buckets: u16 = 32, Numbers(1, 4_096), "buckets", "Partitions that hold the commands' outcomes and traces. Fixed once a fleet exists.";
+    outcomes_retained_s: u64 = 604_800, Numbers(60, 31_536_000), "s", "How long the database keeps an outcome that can be asked for by the command's id alone, and shows a command in traces.";
 }

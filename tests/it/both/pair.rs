@@ -1,6 +1,6 @@
 //! The two sides, what was asked of them, and where they differed.
 
-use super::mask::{masked, without_generated_ids};
+use super::mask::{masked, without_generated_ids, without_order_of_time};
 use crate::e2e::http::{Answer, Client};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -121,6 +121,11 @@ impl Pair {
     /// As [`Self::ask`], for a command that is sent without an id.
     pub fn ask_without_id(&mut self, status: u16, ask: &Ask) -> Value {
         self.ask_and(status, ask, without_generated_ids)
+    }
+
+    /// As [`Self::ask`], for a trace: what stands beside each other in it stands by its time.
+    pub fn ask_tree(&mut self, status: u16, ask: &Ask) -> Value {
+        self.ask_and(status, ask, without_order_of_time)
     }
 
     fn ask_and(&mut self, status: u16, ask: &Ask, mask: fn(Value) -> Value) -> Value {

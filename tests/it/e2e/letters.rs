@@ -4,10 +4,10 @@ use super::http::Client;
 use super::server::{Folder, Server, eventually};
 use super::{OTHER, TENANT};
 use agentverse::adapters::embedded::Embedded;
-use agentverse::domain::{Aggregate, AnyCommand, Envelope, StreamId, TenantId};
+use agentverse::domain::{Aggregate, AnyCommand, CorrelationKey, Envelope, StreamId, TenantId};
 use agentverse::flow::process::{self, Limits, Parts};
 use agentverse::ports::clock::SystemClock;
-use agentverse::ports::index::{self, Head, IndexRows, Known, OutcomeRef};
+use agentverse::ports::index::{self, Head, IndexRows, Known, OutcomeRef, Traced};
 use agentverse::ports::journal::Recorded;
 use agentverse::ports::letter::POISONOUS;
 use agentverse::ports::outcome::{Outcomes, Word};
@@ -162,6 +162,9 @@ impl Index for Deadly {
     }
     async fn outcome(&self, tenant: TenantId, id: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         self.0.outcome(tenant, id).await
+    }
+    async fn trace(&self, correlation: CorrelationKey, max: usize) -> Result<Vec<Traced>, index::Error> {
+        self.0.trace(correlation, max).await
     }
 }
 

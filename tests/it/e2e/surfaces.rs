@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 const PROMISED: &[(&str, &str)] = &[
     ("post", "/v1/commands"),
     ("get", "/v1/outcomes/{id}"),
+    ("get", "/v1/trace/{id}"),
     ("get", "/v1/usage"),
     ("get", "/v1/dead-letters"),
     ("get", "/v1/dead-letters/{id}"),

@@ -5,7 +5,7 @@ use super::server::{Folder, Server, eventually, run};
 use super::{NOBODY, TENANT};
 use serde_json::{Value, json};
 
-fn server_data() -> Value {
+pub fn server_data() -> Value {
     json!({
         "name": "Library", "category": "research", "transport": "streamable-http",
         "endpoint": "https://library.example/mcp",
@@ -13,7 +13,7 @@ fn server_data() -> Value {
     })
 }
 
-fn provider_data() -> Value {
+pub fn provider_data() -> Value {
     json!({
         "name": "House models", "wire_protocol": "openai", "endpoint": "https://models.example/v1",
         "api_key_env": "HOUSE_KEY",
@@ -25,7 +25,7 @@ fn provider_data() -> Value {
     })
 }
 
-fn agent_data() -> Value {
+pub fn agent_data() -> Value {
     json!({
         "name": "Ada", "template": "Research Analyst",
         "template_parameters": {"company": "Acme", "field": "materials"},

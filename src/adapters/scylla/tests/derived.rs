@@ -1,9 +1,9 @@
 //! Index and views beyond their suites: many rows at once, pages of every size, late writers of another process.
 
 use super::{ScyllaRig, rig};
-use crate::domain::{Aggregate, LogId, StreamId, TenantId};
+use crate::domain::{Aggregate, CorrelationKey, LogId, StreamId, TenantId};
 use crate::ports::conformance::{Author, Ports, Rig, event, stream};
-use crate::ports::index::{Head, IndexRows, Known};
+use crate::ports::index::{Head, IndexRows, Known, Traced};
 use crate::ports::journal::EdgeChange;
 use crate::ports::views::{RowData, ViewRow};
 use std::sync::Arc;
@@ -222,4 +222,33 @@ async fn a_history_is_paged_from_the_last_record_of_the_page_before() {
     let below = ports.index.history(mine, 6, 1).await.expect("read");
     assert_eq!(below[0].record.position, 5);
     assert_eq!(ports.index.applied_to(log).await.expect("read"), 14, "what the log itself says is derived");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_that_takes_several_reads_comes_whole_or_as_far_as_asked() {
+    let Some(rig) = rig(None).await else { return };
+    let ports = rig.ports();
+    let log = |partition| LogId { aggregate: Aggregate::Agent, partition };
+    let key = CorrelationKey::of(TenantId::SHARED, "provision/0123");
+    // Many of one instant, in several logs: a read begins in the middle of them.
+    let all: Vec<_> = (1..=3_004).flat_map(|position| [1, 2, 11, 3].map(|partition| (partition, position))).collect();
+    for partition in [1, 2, 11, 3] {
+        let own = all.iter().filter(|(of, _)| *of == partition);
+        let traces = own.map(|(_, position)| (key, (position / 1_000) as i64, *position)).collect();
+        apply(&ports, log(partition), IndexRows { traces, ..IndexRows::default() }).await;
+    }
+    let at = |(partition, position): &(u16, u64)| Traced {
+        recorded_at: (position / 1_000) as i64,
+        log: log(*partition),
+        position: *position,
+    };
+    let mut expected: Vec<_> = all.iter().map(at).collect();
+    expected.sort_unstable();
+    for commands_max in [20_000, 12_017, 12_016, 10_000] {
+        let found = ports.index.trace(key, commands_max).await.expect("read");
+        let times = |traced: &[Traced]| traced.iter().map(|at| at.recorded_at).collect::<Vec<_>>();
+        let wanted = &expected[..commands_max.min(12_016)];
+        assert_eq!((found.len(), times(&found)), (wanted.len(), times(wanted)), "the earliest {commands_max}");
+        assert!(commands_max < 12_016 || found == expected, "each once");
+    }
 }

@@ -1,11 +1,11 @@
 //! A process that runs batches, and dies at one of its steps: from then on nothing that it does comes through.
 
 use super::world::Store;
-use crate::domain::{Aggregate, LogId, StreamId, TenantId};
+use crate::domain::{Aggregate, CorrelationKey, LogId, StreamId, TenantId};
 use crate::flow::batch::runner::{Config, Parts, Runner};
 use crate::flow::request::resolve::Resolver;
 use crate::flow::request::seam::{Answered, Lane, NotTaken, OpenRequests, Watcher};
-use crate::ports::index::{Error, Head, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{Error, Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use crate::ports::letter::{Buried, DeadLetter, RedriveError, Redriven};
 use crate::ports::topic::{self, Accepted, Delivery};
@@ -141,6 +141,9 @@ impl Index for Way {
         unreachable!()
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, Error> {
+        unreachable!()
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, Error> {
         unreachable!()
     }
 }

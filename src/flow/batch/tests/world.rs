@@ -5,14 +5,15 @@ use crate::domain::llm_provider::{self, Access, Model};
 use crate::domain::llm_request::{self, AddAnswerPart, CompleteRequest, ExpireRequest, Operation, StartAttempt};
 use crate::domain::record::{CHAIN_START, Hash, RecordKind};
 use crate::domain::{
-    Aggregate, AnyCommand, AnyState, Decider, Envelope, LogId, Micros, Partitions, Rejection, StreamId, TenantId,
+    Aggregate, AnyCommand, AnyState, CorrelationKey, Decider, Envelope, LogId, Micros, Partitions, Rejection, StreamId,
+    TenantId,
 };
 use crate::flow::batch::runner::Runner;
 use crate::flow::batch::split::Splitter;
 use crate::flow::decide::BatchDecider;
 use crate::flow::request::seam::{Answered, Watcher};
 use crate::flow::world::Sight;
-use crate::ports::index::{Error, Head, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{Error, Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use crate::ports::topic::Accepted;
 use crate::ports::{Clock, Index};
@@ -276,6 +277,9 @@ impl Index for Store {
         Ok(None)
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, Error> {
+        unreachable!()
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, Error> {
         unreachable!()
     }
 }

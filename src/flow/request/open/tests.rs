@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::llm_request::{State, Status};
-use crate::domain::{Aggregate, AnyState, TenantId};
-use crate::ports::index::{IndexRows, Known, OutcomeRef};
+use crate::domain::{Aggregate, AnyState, CorrelationKey, TenantId};
+use crate::ports::index::{IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,9 @@ impl Index for Memory {
         unreachable!()
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, Error> {
+        unreachable!()
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, Error> {
         unreachable!()
     }
 }

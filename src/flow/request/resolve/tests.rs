@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::coupling::{Binding, ModelRef, State, Status};
 use crate::domain::llm_provider::{Access, Model};
-use crate::domain::{AnyState, LogId, Micros};
-use crate::ports::index::{Head, IndexRows, Known, OutcomeRef};
+use crate::domain::{AnyState, CorrelationKey, LogId, Micros};
+use crate::ports::index::{Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -79,6 +79,9 @@ impl Index for Heads {
         unreachable!()
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, Error> {
+        unreachable!()
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, Error> {
         unreachable!()
     }
 }

@@ -7,11 +7,12 @@ use crate::domain::llm_request::Status;
 use crate::domain::spec::meta;
 use crate::domain::usage::{Dimension, Latencies, Series, Slot, Totals, Window, model_key};
 use crate::domain::{
-    Aggregate, AnyCommand, AnyState, Context, Decider, LogId, Partitions, StreamId, TenantId, World as Seen,
+    Aggregate, AnyCommand, AnyState, Context, CorrelationKey, Decider, LogId, Partitions, StreamId, TenantId,
+    World as Seen,
 };
 use crate::flow::query::stores::Stores;
 use crate::flow::request::report::{Config, Parts, Reporter};
-use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use crate::ports::letter::{Buried, DeadLetter, RedriveError, Redriven};
 use crate::ports::llm::Kind;
@@ -122,6 +123,9 @@ impl Index for Providers {
     }
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, index::Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -8,14 +8,15 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{CHAIN_START, Hash, RecordKind};
 use crate::domain::tenant::{self, Tier, standing};
 use crate::domain::{
-    Aggregate, AnyEvent, AnyState, Decider, Envelope, LogId, Micros, Partitions, Rejection, StreamId, TenantId,
+    Aggregate, AnyEvent, AnyState, CorrelationKey, Decider, Envelope, LogId, Micros, Partitions, Rejection, StreamId,
+    TenantId,
 };
 use crate::flow::decide::BatchDecider;
 use crate::flow::request::engine::{Config, Engine, NotSubmitted, Parts, Reply, Submit};
 use crate::flow::request::limiter::Limiter;
 use crate::flow::request::seam::{Answered, Lane, NotTaken, OpenRequests, Watcher};
 use crate::flow::world::Sight;
-use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef};
+use crate::ports::index::{self, Head, IndexRows, Known, OutcomeRef, Traced};
 use crate::ports::journal::Recorded;
 use crate::ports::letter::{Buried, DeadLetter, RedriveError, Redriven};
 use crate::ports::topic::{self, Accepted, Delivery};
@@ -163,29 +164,26 @@ impl Index for Journal {
     async fn heads(&self, _log: LogId, streams: &[StreamId]) -> Result<Vec<Option<Arc<Head>>>, index::Error> {
         Ok(streams.iter().map(|stream| self.head(stream)).collect())
     }
-
     async fn apply(&self, _log: LogId, _rows: IndexRows, _through: u64) -> Result<(), index::Error> {
         Ok(())
     }
-
     async fn applied_to(&self, _log: LogId) -> Result<u64, index::Error> {
         Ok(0)
     }
-
     async fn known(&self, _stream: StreamId, _command_id: Uuid) -> Result<Option<Known>, index::Error> {
         Ok(None)
     }
-
     async fn edges(&self, _: StreamId, _: Option<StreamId>, _: usize) -> Result<Vec<StreamId>, index::Error> {
         Ok(Vec::new())
     }
-
     async fn history(&self, _: StreamId, _: u64, _: usize) -> Result<Vec<Recorded>, index::Error> {
         Ok(Vec::new())
     }
-
     async fn outcome(&self, _: TenantId, _: Uuid) -> Result<Option<OutcomeRef>, index::Error> {
         Ok(None)
+    }
+    async fn trace(&self, _: CorrelationKey, _: usize) -> Result<Vec<Traced>, index::Error> {
+        Ok(Vec::new())
     }
 }
 
