@@ -307,5 +307,5 @@ pub fn folder_config(settings: &Settings) -> Config {
 
 /// What an outcome takes on disk: its key of 20 bytes, its place, and the blocks around it.
 const OUTCOME_BYTES: u64 = 32;
-/// What a command takes in traces that is alone in its own: the same, with its time.
-const TRACED_BYTES: u64 = 48;
+/// What a trace of one command takes: the same, with its time.
+const TRACED_BYTES: u64 = 40;
