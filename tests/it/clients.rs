@@ -2,9 +2,11 @@
 //! what they read is what the documentation says.
 //!
 //! The programs are `tests/clients/`, written as examples for people who have a Kafka client, a registry's client or a CQL
-//! driver and nothing else. Where the servers, Python, its packages or kcat are missing, the test says so and ends well.
+//! driver and nothing else. Where the servers, Python, Node.js, their packages or kcat are missing, the test says so and
+//! ends well.
 
 mod registry;
+mod typescript;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -83,23 +85,24 @@ pub fn python() -> Option<PathBuf> {
     if fs::read(&done).ok() != fs::read(&wanted).ok() {
         let path = folder.to_str()?;
         let quiet = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        try_to("make a virtual environment", Command::new("python3").args(["-m", "venv", "--clear", path]))?;
-        try_to("install the packages", Command::new(&python).args(quiet).arg(&wanted))?;
+        try_to("make a virtual environment of Python", Command::new("python3").args(["-m", "venv", "--clear", path]))?;
+        try_to("install the packages of Python", Command::new(&python).args(quiet).arg(&wanted))?;
         fs::copy(&wanted, &done).unwrap();
     }
     // The driver's wheel needs an event loop that not every Python has.
     let import = "import blake3, cassandra.cluster, confluent_kafka.schema_registry.avro, httpx_sse, openai";
-    try_to("import the packages", Command::new(&python).args(["-c", import]))?;
+    try_to("import the packages of Python", Command::new(&python).args(["-c", import]))?;
     Some(python)
 }
 
-fn try_to(what: &str, command: &mut Command) -> Option<()> {
+/// Whether a command ended well; `None`, with words, where it did not.
+pub fn try_to(what: &str, command: &mut Command) -> Option<()> {
     let cause = match command.output() {
         Ok(output) if output.status.success() => return Some(()),
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    eprintln!("clients: not run, Python could not {what}: {}", cause.lines().last().unwrap_or_default());
+    eprintln!("clients: not run, could not {what}: {}", cause.lines().last().unwrap_or_default());
     None
 }
 

@@ -27,6 +27,25 @@ fn confluents_client_serializes_with_it_and_its_frames_are_taken() {
     assert_eq!(folder.check()["problem_count"], 0);
 }
 
+#[test]
+fn a_frame_is_made_with_curl_alone() {
+    if !["bash", "curl"].iter().all(|name| Command::new(name).arg("--version").output().is_ok()) {
+        eprintln!("clients: not run, bash or curl is missing");
+        return;
+    }
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    let mut command = Command::new("bash");
+    command.arg(Path::new(PROGRAMS).join("avro_over_http.sh"));
+    command.args([&format!("http://{}", client.address), client.tenant.as_deref().unwrap()]);
+    succeeded("avro_over_http.sh", &command.output().unwrap());
+    let agents = client.walk("/v1/agents", 10);
+    assert_eq!(agents.len(), 1);
+    assert_eq!((&agents[0]["name"], &agents[0]["skills"]), (&json!("Lin by curl"), &json!(["search"])));
+    server.stop();
+}
+
 /// Asks without a tenant, as registries are asked.
 fn ask(client: &Client, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
