@@ -43,7 +43,7 @@ pub fn verb(aggregate: Aggregate, command: &str) -> String {
 }
 
 /// `mcp_server` is `McpServer` in the names of records.
-fn type_name(aggregate: Aggregate) -> String {
+pub fn type_name(aggregate: Aggregate) -> String {
     let capitalised = aggregate.name().split('_').map(|word| {
         let (first, rest) = word.split_at(1);
         first.to_ascii_uppercase() + rest

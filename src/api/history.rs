@@ -34,6 +34,8 @@ pub async fn get(
     let diff = diff(&mut params)?;
     let cursor = params.one("cursor")?;
     params.finish()?;
+    // Who goes on from a place and forgot to say that it follows is told of a bad one all the same.
+    follow::after(request.headers())?;
     let mut absent = Access::not_found(aggregate, id);
     for tenant in access.readable(aggregate)? {
         let stream = StreamId::new(tenant, aggregate, id);

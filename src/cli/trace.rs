@@ -43,7 +43,7 @@ pub fn run(args: Args) -> Result<Exit, Error> {
 /// The trace for people: a line for each event, and for each command that made none, below the one that caused it.
 fn tree(trace: &Value) -> String {
     let roots = items(trace, "roots");
-    let mut page = Page { text: String::new(), began_at: roots.first().and_then(|root| at(root)) };
+    let mut page = Page { text: String::new(), began_at: roots.first().and_then(at) };
     let counted = |name: &str, one: &str| {
         let count = trace[name].as_u64().unwrap_or_default();
         format!("{count} {one}{}", if count == 1 { "" } else { "s" })

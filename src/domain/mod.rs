@@ -13,6 +13,7 @@ pub mod envelope;
 #[cfg(test)]
 pub mod golden;
 pub mod id;
+pub mod json;
 pub mod limit;
 pub mod open;
 pub mod personal;

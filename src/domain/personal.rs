@@ -16,6 +16,7 @@ pub enum Personal {
 
 /// Ciphertext whose key can be destroyed. Nothing seals yet; the type stands here because a hash chain freezes schemas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sealed {
     pub key_id: String,
     #[serde(with = "bytes_field")]

@@ -142,7 +142,9 @@ macro_rules! records {
                 let codec = $crate::domain::wire::known::<Self>(name)?;
                 match name {
                     $(stringify!($record) => {
-                        serde_json::from_slice(json).map(Self::$record).map_err(|error| codec.malformed(error))
+                        $crate::domain::json::from_slice(json)
+                            .map(Self::$record)
+                            .map_err(|error| codec.malformed(error))
                     })+
                     _ => unreachable!("known() refused it"),
                 }

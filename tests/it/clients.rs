@@ -5,6 +5,7 @@
 //! driver and nothing else. Where the servers, Python, Node.js, their packages or kcat are missing, the test says so and
 //! ends well.
 
+mod described;
 mod registry;
 mod typescript;
 

@@ -19,7 +19,7 @@ pub fn create_file() -> Operation {
              prompts must be stored in full."
         ),
         "content": { "multipart/form-data": { "schema": {
-            "type": "object", "properties": properties, "required": ["file", "purpose"],
+            "type": "object", "properties": properties, "required": ["file", "purpose"], "additionalProperties": false,
         } } },
     }));
     operation

@@ -21,7 +21,7 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
         llm_request::Operation::Embeddings => (
             "create-embeddings",
             "Asks a model for embeddings, as OpenAI's API does.",
-            json!({ "input": {} }),
+            json!({ "input": { "anyOf": [{ "type": "string", "minLength": 1 }, { "type": "array", "minItems": 1, "items": {} }], "description": "A text, or a list of texts or tokens." } }),
             json!({ "model": "openai/text-embedding-3-small", "input": "Hello" }),
         ),
     };
@@ -62,7 +62,7 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
 pub fn answer() -> Operation {
     let summary = "What a request was answered, as its provider said it; 404 while there is no answer, and where it is not \
                    kept.";
-    let mut operation = Operation::reading("get-llm-request-answer", "llm_request", summary, "Resource");
+    let mut operation = Operation::reading("get-llm-request-answer", "llm_request", summary, "Status");
     operation.answers = vec![(200, described("OpenAI-style JSON.", json!({ "type": "object" }), None))];
     operation
 }

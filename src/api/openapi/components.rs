@@ -1,7 +1,8 @@
 //! The schemas, parameters, headers and error answers that operations refer to.
 
 use super::convert::json_schema;
-use super::{batches, completions, imports, registry, search, status, trace};
+use super::event::command_event;
+use super::{batches, completions, explanation, imports, registry, resource, search, status, trace};
 use crate::api::answer::outcome_name;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 pub const EXAMPLE_TENANT: &str = "6f1c2a34-0d0e-4c39-9a1b-5d6f7e8a9b0c";
 pub const EXAMPLE_AGENT: &str = "0b9f7c1e-4d55-5b7a-8c55-0f6a3f9e2d11";
 pub const EXAMPLE_COMMAND: &str = "01980f3e-7a52-7c3b-a1de-5b8d1f0c9e77";
-const EXAMPLE_TIME: &str = "2026-01-01T00:00:00.000001Z";
+pub const EXAMPLE_TIME: &str = "2026-01-01T00:00:00.000001Z";
 
 pub fn components() -> Value {
     json!({ "schemas": schemas(), "parameters": parameters(), "responses": responses() })
@@ -36,8 +37,6 @@ fn schemas() -> Map<String, Value> {
         ("Answer", answer()),
         ("BatchAnswer", batch_answer()),
         ("Reason", reason()),
-        ("Resource", resource()),
-        ("ResourcePage", page("Resource")),
         ("HistoryEntry", history_entry()),
         ("Change", change()),
         ("HistoryPage", page("HistoryEntry")),
@@ -48,7 +47,7 @@ fn schemas() -> Map<String, Value> {
         ("UsagePage", page("Usage")),
         ("RequestsStatus", status::schema()),
         ("Heartbeat", heartbeat()),
-        ("Explanation", json!({ "type": "object", "description": "The parts of the score, and what was weighed." })),
+        ("Explanation", explanation::schema()),
         (
             "Status",
             json!({ "type": "object", "properties": { "status": { "type": "string" } }, "required": ["status"] }),
@@ -57,6 +56,7 @@ fn schemas() -> Map<String, Value> {
     ] {
         schemas.insert(name.to_owned(), schema);
     }
+    schemas.extend(resource::schemas());
     schemas.extend(imports::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(batches::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(search::schemas().map(|(name, schema)| (name.to_owned(), schema)));
@@ -69,33 +69,6 @@ fn schemas() -> Map<String, Value> {
 /// A reference to one of the schemas.
 pub fn reference(schema: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{schema}") })
-}
-
-fn command_event() -> Value {
-    let types: Vec<String> = Aggregate::ALL
-        .iter()
-        .flat_map(|aggregate| aggregate.commands().iter().map(|command| format!("{}.{command}", aggregate.name())))
-        .collect();
-    let text = |description: &str| json!({ "type": "string", "maxLength": 1024, "description": description });
-    json!({
-        "type": "object",
-        "required": ["type", "data"],
-        "description": "A CloudEvent. Attributes that are not named here are ignored.",
-        "properties": {
-            "specversion": { "const": "1.0", "default": "1.0" },
-            "id": text("The command's id. A UUID is kept; any other text becomes uuid5 of tenant, source and it. Sending the same again is answered with the first outcome."),
-            "source": { "type": "string", "maxLength": 1024, "default": "unnamed", "not": { "const": "agentverse" } },
-            "type": { "enum": types },
-            "subject": { "type": "string", "format": "uuid", "description": "The stream; made from the id when missing." },
-            "tenantid": { "type": "string", "format": "uuid", "description": "Must agree with AgentVerse-Tenant where both are there." },
-            "expectedversion": { "type": ["integer", "string"], "description": "Refuse unless the stream is at this version." },
-            "correlationid": text("Groups everything that followed from one request, for /v1/trace; the command's id does where it is missing."),
-            "causationid": text("What the command follows from."),
-            "actor": text("Who is answerable for the command."),
-            "traceparent": text("W3C trace context."),
-            "data": { "type": "object", "description": "The fields of the command: the schema that its type names." },
-        },
-    })
 }
 
 fn answer() -> Value {
@@ -139,31 +112,6 @@ fn reason() -> Value {
     })
 }
 
-fn resource() -> Value {
-    json!({
-        "type": "object",
-        "required": ["id", "tenant", "version", "status", "created_at", "updated_at"],
-        "properties": {
-            "id": { "type": "string", "format": "uuid" },
-            "tenant": { "type": "string", "format": "uuid" },
-            "version": { "type": "integer", "minimum": 1 },
-            "status": { "type": "string" },
-            "created_at": { "type": "string", "format": "date-time" },
-            "updated_at": { "type": "string", "format": "date-time" },
-        },
-        "additionalProperties": true,
-        "description": "What every resource has; the fields of its kind stand beside it.",
-        "examples": [resource_example()],
-    })
-}
-
-pub fn resource_example() -> Value {
-    json!({
-        "id": EXAMPLE_AGENT, "tenant": EXAMPLE_TENANT, "version": 1, "status": "provisioning", "name": "ada",
-        "category": "research", "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME,
-    })
-}
-
 fn history_entry() -> Value {
     json!({
         "type": "object",
@@ -175,7 +123,7 @@ fn history_entry() -> Value {
             "type": { "type": "string", "examples": ["agent.AgentRegistered"] },
             "kind": { "enum": KIND_CHOICES },
             "command_id": { "type": "string", "format": "uuid" },
-            "event_id": { "type": "string", "format": "uuid" },
+            "event_id": { "type": ["string", "null"], "format": "uuid" },
             "recorded_at": { "type": "string", "format": "date-time" },
             "source": { "type": "string" },
             "actor": { "type": ["string", "null"], "description": "Who is answerable for the command, where its sender said so." },
@@ -300,7 +248,7 @@ fn problem() -> Value {
     })
 }
 
-fn page(item: &str) -> Value {
+pub fn page(item: &str) -> Value {
     json!({
         "type": "object",
         "required": ["items", "next_cursor"],
@@ -326,8 +274,8 @@ fn parameters() -> Value {
         "TenantOnLoopback": header("AgentVerse-Tenant", uuid.clone(), "Shows this tenant alone. Without it, on loopback only, all are shown."),
         "TenantOrKey": header("AgentVerse-Tenant", uuid, "The tenant that the request is for. Without it the API key is: Authorization: Bearer <tenant>."),
         "IdempotencyKey": header("Idempotency-Key", json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), "Stands for a missing id of the command."),
-        "IfMatch": header("If-Match", text(), "The ETag of the resource: refuse unless it is still at this version."),
-        "IfNoneMatch": header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version."),
+        "IfMatch": with_example("\"3\"", header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,18}\"$" }), "The ETag of the resource: refuse unless it is still at this version.")),
+        "IfNoneMatch": with_example("\"3\"", header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version.")),
         "Wait": query("wait", json!({ "enum": ["accepted", "applied", "projected", "searchable"] }), "Answer once the command is durable, decided, shown by the routes that read, or found by this node's searches, sorts and counts too. /v1/commands waits for accepted unless asked, the others for projected."),
         "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says how far the command is."),
         "Limit": query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT }), "Most items of the page."),
@@ -336,8 +284,13 @@ fn parameters() -> Value {
             "name": "as_of", "in": "query", "required": false, "schema": { "type": "string", "format": "date-time" },
             "description": "The list as it was at this time, by when the log recorded each event: the resources that there were, as they stood then, and the filters asked of that. Answered from read models that show all that was recorded when it was asked; 503 while they do not. A version is refused: each resource counts its own.",
         },
-        "Cursor": query("cursor", text(), "next_cursor of the page before, with the same path, tenant and filters."),
+        "Cursor": query("cursor", json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" }), "next_cursor of the page before, with the same path, tenant and filters."),
     })
+}
+
+fn with_example(example: &str, mut parameter: Value) -> Value {
+    parameter["example"] = json!(example);
+    parameter
 }
 
 fn as_of() -> Value {

@@ -3,6 +3,9 @@
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 
+/// Base64 (RFC 4648) with its padding, and nothing in the bits that the last letter has over.
+const BASE64: &str = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$";
+
 /// Converts the text of a schema file; anything, where it cannot be read.
 pub fn json_schema(avro: &str) -> Value {
     let avro: Value = serde_json::from_str(avro).unwrap_or_default();
@@ -32,7 +35,7 @@ impl Converter {
             "int" => json!({ "type": "integer", "format": "int32" }),
             "long" => json!({ "type": "integer", "format": "int64" }),
             "float" | "double" => json!({ "type": "number" }),
-            "bytes" => json!({ "type": "string", "contentEncoding": "base64" }),
+            "bytes" => json!({ "type": "string", "contentEncoding": "base64", "pattern": BASE64 }),
             "string" => json!({ "type": "string" }),
             name => self
                 .named
@@ -90,11 +93,16 @@ impl Converter {
         for field in avro.get("fields").and_then(Value::as_array).into_iter().flatten() {
             let Some(name) = field.get("name").and_then(Value::as_str) else { continue };
             let mut schema = self.convert(field.get("type").unwrap_or(&Value::Null), namespace);
+            let mut default = field.get("default").cloned();
+            wider(name, &mut schema, &mut default);
+            // What may be null may be left out, which Avro cannot say.
+            let is_nullable = field.get("type").and_then(Value::as_array).is_some_and(|it| it.contains(&json!("null")));
+            let default = default.or_else(|| is_nullable.then_some(Value::Null));
             if let Some(doc) = field.get("doc") {
                 schema["description"] = doc.clone();
             }
-            match field.get("default") {
-                Some(default) => schema["default"] = default.clone(),
+            match default {
+                Some(default) => schema["default"] = default,
                 None => required.push(name.to_owned()),
             }
             properties.insert(name.to_owned(), schema);
@@ -104,6 +112,26 @@ impl Converter {
             schema["required"] = json!(required);
         }
         schema
+    }
+}
+
+/// What JSON takes beyond the record's Avro form.
+fn wider(field: &str, schema: &mut Value, default: &mut Option<Value>) {
+    match field {
+        "input_schema" => *schema = json!({ "anyOf": [schema.take(), { "type": "object" }, { "type": "null" }] }),
+        "transport" => widen_transport(schema),
+        "provider_tenant_id" if default.is_none() => *default = Some(json!(uuid::Uuid::nil())),
+        _ => {}
+    }
+}
+
+/// The spelling of MCP's specification is what is shown, and is taken too.
+fn widen_transport(schema: &mut Value) {
+    if let Some(symbols) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        symbols.push("streamable-http".into());
+    }
+    for branch in schema.get_mut("anyOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        widen_transport(branch);
     }
 }
 
@@ -135,7 +163,7 @@ mod tests {
                 "tier": { "type": "string", "enum": ["x", "y"], "default": "x" },
                 "tiers": { "type": "array", "items": { "type": "string", "enum": ["x", "y"] }, "default": [] },
                 "map": { "type": "object", "additionalProperties": { "type": "integer", "format": "int64" } },
-                "raw": { "type": "string", "contentEncoding": "base64" },
+                "raw": { "type": "string", "contentEncoding": "base64", "pattern": BASE64 },
                 "share": { "type": "number" },
             },
         });

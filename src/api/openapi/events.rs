@@ -21,6 +21,7 @@ pub fn events() -> Operation {
                 message, by its id. Last-Event-ID goes before it.";
     let last = "Go on after the message with this id: nothing is missed and nothing comes twice, on any node and after any \
                 restart.";
+    let places = json!([{ "enum": ["now", "beginning"] }, { "type": "string", "format": "date-time" }, id()]);
     let taken = json!({
         "description": "A stream of server-sent events without an end. A message's `event` is the event's type, its `data` \
             the entry as histories show it with `tenant`, `aggregate`, the resource's `id` and its `log`; its `id` says \
@@ -41,14 +42,19 @@ pub fn events() -> Operation {
         many("aggregate", json!({ "enum": names }), "Only events of these kinds of resources."),
         many("type", json!({ "enum": types }), "Only events of these types."),
         query("id", uuid(), "Only events of the resource with this id."),
-        query("from", json!({ "type": "string", "default": "now" }), from),
+        query("from", json!({ "anyOf": places, "default": "now" }), from),
         query("until", json!({ "enum": ["now"] }), "End with what there is, instead of waiting for more."),
-        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "string" }, "description": last }),
+        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": id(), "description": last }),
     ];
     operation.answers =
         vec![(200, taken), (204, json!({ "description": "With until=now: nothing came after Last-Event-ID." }))];
     operation.problems = vec![400, 403, 405, 503];
     operation
+}
+
+/// A message's id: opaque.
+fn id() -> Value {
+    json!({ "type": "string", "pattern": "^[A-Za-z0-9_-]+$" })
 }
 
 fn example() -> String {

@@ -5,10 +5,14 @@ mod batches;
 mod completions;
 mod components;
 mod convert;
+mod event;
 mod events;
+mod examples;
+mod explanation;
 mod imports;
 mod operations;
 mod registry;
+mod resource;
 mod search;
 mod status;
 #[cfg(test)]
@@ -38,7 +42,7 @@ fn build() -> Value {
         });
         item[route.method.name()] = operations::operation(&route);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "AgentVerse",
@@ -51,8 +55,30 @@ fn build() -> Value {
         },
         "paths": paths,
         "components": components::components(),
-    })
+    });
+    typed(&mut document);
+    document
 }
+
+/// Says the type of what is one of some texts: many generators of clients do not see it from these.
+fn typed(schema: &mut Value) {
+    if let Value::Object(fields) = schema {
+        let is_text = |it: &Value| it.is_string();
+        let one_of = fields.get("enum").and_then(Value::as_array).is_some_and(|them| them.iter().all(is_text));
+        if (one_of || fields.get("const").is_some_and(is_text)) && !fields.contains_key("type") {
+            fields.insert("type".to_owned(), json!("string"));
+        }
+    }
+    match schema {
+        Value::Object(fields) => fields.values_mut().for_each(typed),
+        Value::Array(items) => items.iter_mut().for_each(typed),
+        _ => {}
+    }
+}
+
+/// As the ids of OpenAI's files and batches look here.
+const FILE: &str = "file-0b9f7c1e-4d55-5b7a-8c55-0f6a3f9e2d11";
+const BATCH: &str = "batch_0b9f7c1e-4d55-5b7a-8c55-0f6a3f9e2d11";
 
 fn path_parameters(route: &Route) -> Vec<Value> {
     if !matches!(route.endpoint, Endpoint::Registry(_)) {
@@ -73,12 +99,14 @@ fn path_parameter(route: &Route) -> Value {
             (json!({ "type": "integer", "minimum": 0 }), "The letter's number.")
         }
         Endpoint::Model => (json!({ "type": "string" }), "Its name, provider/model."),
-        Endpoint::GetFile | Endpoint::FileContent | Endpoint::DeleteFile => {
-            (json!({ "type": "string" }), "The file's id, file-<UUID>; with -output or -errors what a batch made.")
-        }
-        Endpoint::GetBatch | Endpoint::CancelBatch => {
-            (json!({ "type": "string" }), "The batch's id, batch_<UUID>; the UUID is its input file's.")
-        }
+        Endpoint::GetFile | Endpoint::FileContent | Endpoint::DeleteFile => (
+            json!({ "type": "string", "examples": [FILE] }),
+            "The file's id, file-<UUID>; with -output or -errors what a batch made.",
+        ),
+        Endpoint::GetBatch | Endpoint::CancelBatch => (
+            json!({ "type": "string", "examples": [BATCH] }),
+            "The batch's id, batch_<UUID>; the UUID is its input file's.",
+        ),
         _ => (json!({ "type": "string", "format": "uuid" }), "The resource's id."),
     };
     let name = if route.endpoint == Endpoint::Model { "model" } else { "id" };

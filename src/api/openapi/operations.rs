@@ -1,9 +1,10 @@
 //! One operation of the document per route.
 
-use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference, resource_example};
-use super::{batches, completions, events, imports, registry, search, status, trace};
-use crate::api::convenience::verb;
+use super::components::{EXAMPLE_TENANT, PROBLEM_STATUSES, answer_example, reference};
+use super::{batches, completions, event, events, examples, imports, registry, resource, search, status, trace};
+use crate::api::convenience::{type_name, verb};
 use crate::api::entry::KIND_CHOICES;
+use crate::api::problem::CONTENT_TYPE_PROBLEM;
 use crate::api::routes::{Endpoint, Route};
 use crate::api::usage::WINDOWS_DEFAULT;
 use crate::domain::Aggregate;
@@ -158,80 +159,71 @@ fn commands() -> Operation {
         },
     });
     let either = json!({ "anyOf": [reference("Answer"), reference("BatchAnswer")] });
-    let binary_header = |name: &str| json!({ "name": name, "in": "header", "required": false, "schema": { "type": "string" }, "description": "Attribute of a binary-mode event." });
+    let mut accepted =
+        described("Accepted; at least one is not decided yet. Ask for its outcome.", either.clone(), None);
+    accepted["headers"] = json!(event::answered("Of one command: where to ask for its outcome."));
+    let mut refused = described(
+        "Nothing was taken. A batch of which nothing can be read is answered item by item.",
+        reference("BatchAnswer"),
+        None,
+    );
+    refused["content"][CONTENT_TYPE_PROBLEM] = json!({ "schema": reference("Problem") });
     Operation {
         id: "send-commands".into(),
         tag: "commands",
         summary: "Takes commands. A batch is answered in its order; what of it cannot be read harms none of the rest."
             .into(),
         shared_parameters: vec!["TenantOfEvent", "Wait", "TimeoutMs", "IdempotencyKey"],
-        own_parameters: ["ce-id", "ce-source", "ce-type", "ce-subject", "ce-tenantid", "ce-expectedversion"]
-            .map(binary_header)
-            .to_vec(),
+        own_parameters: event::headers(true),
         body: Some(body),
         answers: vec![
-            (200, described("Decided, refused ones too.", either.clone(), Some(answer_example()))),
-            (202, described("Accepted; at least one is not decided yet. Ask for its outcome.", either, None)),
+            (200, described("Decided, refused ones too.", either, Some(answer_example()))),
+            (202, accepted),
+            (400, refused),
         ],
-        problems: vec![400, 403, 405, 408, 413, 415, 503],
+        problems: vec![403, 405, 408, 413, 415, 503],
     }
 }
 
 fn command_operation(aggregate: Aggregate, command: &'static str, id: String) -> Operation {
+    let schema = match command {
+        "DefineAgentTemplate" => json!({ "anyOf": [reference(command), resource::definition()] }),
+        _ => reference(command),
+    };
     let body = json!({
-        "required": false,
+        "required": event::needs_data(aggregate, command),
         "description": "The command's fields; may be empty where none is required.",
-        "content": { "application/json": { "schema": reference(command), "example": example(command) } },
+        "content": { "application/json": { "schema": schema, "example": examples::of(command) } },
     });
+    let mut decided =
+        described("Decided: applied, or refused with the reason.", reference("Answer"), Some(answer_example()));
+    decided["headers"] = json!(event::answered("The resource, where the command was applied."));
     Operation {
         id,
         tag: aggregate.name(),
         summary: format!("Sends {}.{command} and waits until what it changed can be read.", aggregate.name()),
         shared_parameters: vec!["Tenant", "Wait", "TimeoutMs", "IdempotencyKey", "IfMatch"],
-        own_parameters: Vec::new(),
+        own_parameters: event::headers(false),
         body: Some(body),
         answers: vec![
-            (
-                200,
-                described("Decided: applied, or refused with the reason.", reference("Answer"), Some(answer_example())),
-            ),
+            (200, decided),
             (202, described("Accepted, but the wait ran out. Ask for its outcome.", reference("Answer"), None)),
         ],
         problems: vec![400, 403, 405, 408, 413, 415, 503],
     }
 }
 
-/// The least that a command that begins a stream needs; for the others, nothing.
-fn example(command: &str) -> Value {
-    match command {
-        "ProvisionTenant" => json!({ "name": "Acme" }),
-        "DefineAgentTemplate" => {
-            json!({ "definition": { "name": "researcher", "category": "research", "instructions": "Look into {topic}.", "parameters": [{ "name": "topic" }] } })
-        }
-        "DefineSkill" => json!({ "name": "route_planning", "ancestors": ["planning"] }),
-        "RegisterAgent" => json!({ "name": "ada", "category": "research" }),
-        "RegisterMcpServer" => json!({ "name": "search", "endpoint": "https://mcp.example.com/" }),
-        "RegisterLlmProvider" => json!({ "name": "local", "models": [{ "model_id": "small" }] }),
-        "RequestCoupling" => {
-            json!({ "agent_id": EXAMPLE_AGENT, "mcp_server_id": "5d0f6a1e-3c2b-4a19-8f7e-6d5c4b3a2910" })
-        }
-        "SubmitRequest" => json!({
-            "models": [{ "provider_id": "9c7d3a52-1e4f-4b8a-a6c0-2f5e8d7b1a34", "model_id": "small" }],
-            "payload": r#"{"messages":[{"role":"user","content":"Hello"}]}"#,
-        }),
-        _ => json!({}),
-    }
-}
-
 fn list(aggregate: Aggregate) -> Operation {
-    let summary = format!("Lists {}, in the order of their ids.", aggregate.plural());
-    let mut operation =
-        Operation::reading(format!("list-{}", aggregate.plural()), aggregate.name(), summary, "ResourcePage");
+    let summary = format!("Lists {}, in the order of their ids unless another is asked for.", aggregate.plural());
+    let page = format!("{}Page", type_name(aggregate));
+    let mut operation = Operation::reading(format!("list-{}", aggregate.plural()), aggregate.name(), summary, &page);
     operation.shared_parameters = match aggregate {
         Aggregate::Tenant => vec!["TenantOnLoopback", "AsOfTime", "Limit", "Cursor"],
         _ => vec!["Tenant", "AsOfTime", "Limit", "Cursor"],
     };
-    operation.own_parameters.push(filter("id", "Only these resources."));
+    let mut ids = filter("id", "Only these resources.");
+    ids["schema"]["items"]["format"] = json!("uuid");
+    operation.own_parameters.push(ids);
     operation.own_parameters.extend(search::filters(aggregate));
     operation.own_parameters.extend(search::shape(aggregate));
     operation
@@ -248,9 +240,10 @@ pub fn filter(name: &str, description: &str) -> Value {
 fn get(aggregate: Aggregate) -> Operation {
     let what = aggregate.name().replace('_', " ");
     let mut operation =
-        Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "Resource");
+        Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "");
     operation.shared_parameters.extend(["IfNoneMatch", "AsOf"]);
-    let mut found = json_content(reference("Resource"), Some(resource_example()));
+    let example = (aggregate == Aggregate::Agent).then(examples::agent);
+    let mut found = json_content(reference(&type_name(aggregate)), example);
     found["headers"] = json!({ "ETag": { "schema": { "type": "string" }, "description": "The version, in quotes." } });
     operation.answers =
         vec![(200, found), (304, json!({ "description": "It is still at the version of If-None-Match." }))];
@@ -266,7 +259,7 @@ fn history(aggregate: Aggregate) -> Operation {
         json!({ "name": "order", "in": "query", "required": false, "schema": { "enum": ["asc", "desc"], "default": "asc" }, "description": "asc: oldest first." }),
         json!({ "name": "kind", "in": "query", "required": false, "schema": { "enum": KIND_CHOICES }, "description": "Only entries of this kind." }),
         json!({ "name": "diff", "in": "query", "required": false, "schema": { "type": "boolean", "default": false }, "description": "Tell of each event what it changed of the resource. Not done unless asked: all before the page is folded once for it; a history that is followed is folded once in all." }),
-        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer" }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
+        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer", "minimum": 0 }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
     ];
     if let Some((_, found)) = operation.answers.first_mut() {
         found["content"]["text/event-stream"] = json!({ "schema": { "type": "string", "description": "With Accept: text/event-stream the history is followed: each entry is an event whose id is its position and whose name is its type; an event named end comes once nothing more can happen." } });
@@ -298,7 +291,7 @@ fn usage() -> Operation {
         query(
             "key",
             false,
-            json!({ "type": "string" }),
+            json!({ "type": "string", "minLength": 1 }),
             "Only this one: an id, a project's name, or provider id/model id. Without it, all.",
         ),
         query(

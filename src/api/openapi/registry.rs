@@ -47,7 +47,7 @@ pub fn operation(call: Call) -> Operation {
 fn told(call: Call) -> (&'static str, &'static str, Value, Vec<Value>) {
     let text = || json!({ "type": "string" });
     let whole = || json!({ "type": "integer", "minimum": 1 });
-    let number = || json!({ "type": "integer" });
+    let number = || json!({ "type": "integer", "format": "int64" });
     let list = |items: Value| json!({ "type": "array", "items": items });
     let shown = || reference("RegistrySchema");
     let level = || json!({ "type": "object", "properties": { "compatibilityLevel": { "const": "FULL_TRANSITIVE" } } });
@@ -82,7 +82,10 @@ fn told(call: Call) -> (&'static str, &'static str, Value, Vec<Value>) {
             ("schema-versions", "The subjects and versions that have the schema of an id.", list(place), none())
         }
         Call::Types => ("types", "The types of schemas: AVRO.", list(text()), none()),
-        Call::Schemas => ("schemas", "All versions of all subjects.", list(shown()), paging()),
+        Call::Schemas => {
+            let latest = query("latestOnly", json!({ "type": "boolean", "default": false }));
+            ("schemas", "All versions of all subjects.", list(shown()), [paging(), vec![latest]].concat())
+        }
         Call::Config => ("config", "The level of compatibility of all subjects.", level(), none()),
         Call::SubjectConfig => ("subject-config", "The level of compatibility of a subject.", level(), none()),
         Call::Mode => ("mode", "The mode of all subjects: they can be read.", mode(), none()),
@@ -114,11 +117,14 @@ fn answered(description: &str, schema: Value) -> Value {
     json!({ "description": description, "content": { MEDIA: { "schema": schema } } })
 }
 
+/// A version in a path.
+const VERSION: &str = "^([1-9][0-9]{0,8}|latest|-1)$";
+
 /// A parameter of the registry's paths.
 pub fn path_parameter(name: &str) -> Value {
     let (schema, description) = match name {
         "subject" => (json!({ "type": "string" }), "A record's full name, as agentverse.agent.RegisterAgent."),
-        "version" => (json!({ "type": "string" }), "Its number, or latest."),
+        "version" => (json!({ "type": "string", "pattern": VERSION }), "Its number, or latest (-1)."),
         _ => (json!({ "type": "integer", "minimum": 1 }), "The schema's id, as values on topics have it."),
     };
     json!({ "name": name, "in": "path", "required": true, "schema": schema, "description": description })

@@ -43,9 +43,10 @@ pub fn shape(aggregate: Aggregate) -> Vec<Value> {
         ));
     }
     let fields = search::known_fields(aggregate);
+    let names = fields.join("|");
     parameters.push(query(
         "fields",
-        json!({ "type": "string" }),
+        json!({ "type": "string", "pattern": format!("^({names})(,({names}))*$") }),
         &format!("Only these fields, separated by commas, and the id: {}.", fields.join(", ")),
     ));
     parameters
@@ -56,7 +57,7 @@ fn words() -> Value {
         "Words, at most {WORDS_MAX}: each must begin a word of the resource's name, keywords or description. Names are \
          better than keywords, and those than descriptions."
     );
-    query("q", json!({ "type": "string" }), &words)
+    query("q", json!({ "type": "string", "minLength": 1 }), &words)
 }
 
 fn updated_since() -> Value {
@@ -91,7 +92,7 @@ pub fn discover(aggregate: Aggregate) -> Operation {
     operation.own_parameters = vec![
         query(
             "text",
-            json!({ "type": "string" }),
+            json!({ "type": "string", "minLength": 1 }),
             "What they should be able to do, in any words; skills of the taxonomy that it names count, too.",
         ),
         query("limit", limit, "Most hits of the answer."),
@@ -152,7 +153,7 @@ pub fn schemas() -> [(&'static str, Value); 3] {
         "properties": {
             "score": { "type": "number", "minimum": 0, "description": "Comparable within one answer." },
             "reasons": { "type": "array", "items": reason, "description": "Why it was found, the strongest first." },
-            "resource": reference("Resource"),
+            "resource": reference("Discovered"),
         },
     });
     let hits = json!({

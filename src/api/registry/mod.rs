@@ -128,7 +128,12 @@ fn answer(all: &Schemas, call: Call, uri: &Uri, body: &[u8]) -> Result<Value, Fa
 }
 
 fn is_set(params: &mut Params, name: &'static str) -> Result<bool, Fault> {
-    Ok(params.one(name)?.is_some_and(|value| value.eq_ignore_ascii_case("true")))
+    match params.one(name)?.as_deref() {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case("true") => Ok(true),
+        Some(value) if value.eq_ignore_ascii_case("false") => Ok(false),
+        Some(_) => Err(Problem::new(&INVALID_QUERY, format!("{name} must be true or false")).into()),
+    }
 }
 
 /// The items from `offset` on, at most `limit` of them; a negative limit is none.

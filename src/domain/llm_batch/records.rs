@@ -61,7 +61,7 @@ pub struct RequestError {
 
 /// How far a batch is: what holds of its requests up to one of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Progress {
     /// The number of the request up to which all have ended.
     pub line: i64,
@@ -118,14 +118,14 @@ pub struct StartBatch {
 
 /// Says how far a batch is, so that a successor goes on from there.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct RecordBatchProgress {
     pub progress: Progress,
 }
 
 /// Every request has ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct EndBatch {
     pub progress: Progress,
 }

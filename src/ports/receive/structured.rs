@@ -208,6 +208,14 @@ impl<'de> Deserialize<'de> for Version {
                 Ok(Version(version))
             }
 
+            fn visit_f64<E: de::Error>(self, version: f64) -> Result<Version, E> {
+                // Some languages write whole numbers so; beyond 2^53 no two of them mean the same.
+                match version.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&version) {
+                    true => Ok(Version(version as u64)),
+                    false => Err(E::invalid_value(de::Unexpected::Float(version), &self)),
+                }
+            }
+
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Version, E> {
                 text.parse().map(Version).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }

@@ -1,4 +1,5 @@
-//! The TypeScript examples, as strictly compiled as the compiler can, against the binary.
+//! The TypeScript examples, as strictly compiled as the compiler can, against the binary; one of them with types that are
+//! made from the description that the binary serves.
 //!
 //! They are installed and built below the target folder, of the versions of their lock file. Where Node.js or its packages
 //! are missing, the test says so and ends well.
@@ -47,6 +48,9 @@ fn typescript_clients_compile_and_do_what_the_documentation_says() {
     let client = server.provisioned();
     let url = format!("http://{}", client.address);
     let _ = fs::remove_dir_all(folder.join("built"));
+    let described = [&format!("{url}/openapi.json"), "--default-non-nullable=false", "--output=described.d.ts"];
+    let mut generate = node(&folder, "node_modules/openapi-typescript/bin/cli.js");
+    succeeded("openapi-typescript", &generate.args(described).output().unwrap());
     succeeded("tsc", &node(&folder, "node_modules/typescript/bin/tsc").output().unwrap());
     let run = |program: &str| {
         let mut command = node(&folder, program);
@@ -57,6 +61,8 @@ fn typescript_clients_compile_and_do_what_the_documentation_says() {
     assert!(said.starts_with("4 ways"), "{said}");
     let agents = client.walk("/v1/agents?category=engineering", 10);
     assert_eq!(agents.len(), 4);
+    let said = run("built/typed_api.js");
+    assert!(said.starts_with("a typed client"), "{said}");
     server.stop();
     assert_eq!(data.check()["problem_count"], 0);
 }
