@@ -16,12 +16,12 @@ pub fn all(pair: &mut Pair) {
     }
     let body =
         json!({"name": "a leaver", "category": "research", "skills": ["search papers"], "domains": ["research"]});
-    pair.create("agents", &agent(70), &body);
+    pair.create("agents", &agent(80), &body);
     for number in [70, 71] {
-        let wish = json!({"agent_id": agent(70), "mcp_server_id": server(2)});
+        let wish = json!({"agent_id": agent(80), "mcp_server_id": server(2)});
         pair.create("couplings", &coupling(number), &wish);
     }
-    let retire = Ask::post(format!("/v1/agents/{}/decommission", agent(70)), &json!({"reason": "left"}));
+    let retire = Ask::post(format!("/v1/agents/{}/decommission", agent(80)), &json!({"reason": "left"}));
     pair.command("applied", retire.with("ce-correlationid", "offboard/42"));
     for number in [70, 71] {
         pair.until_version(&format!("/v1/couplings/{}", coupling(number)), 2);
