@@ -68,7 +68,12 @@ macro_rules! aggregates {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::FILTERS),+ }
             }
 
-            /// The same with `status`, first.
+            /// Those of them whose values stand in a state's bytes.
+            pub fn verbatim(self) -> &'static [&'static str] {
+                match self { $(Self::$kind => <$folder::$kind as Decider>::VERBATIM),+ }
+            }
+
+            /// The filters with `status`, first.
             pub fn all_filters(self) -> impl Iterator<Item = &'static str> {
                 std::iter::once("status").chain(self.filters().iter().copied())
             }

@@ -74,6 +74,9 @@ pub trait Decider: 'static {
     /// The values of one of [`Self::FILTERS`]; a row passes a filter when any of them equals it.
     fn facet(state: &Self::State, filter: &str) -> Vec<String>;
 
+    /// Those of [`Self::FILTERS`] whose values the state itself holds, as text or as an id; see [`Sieve`](super::Sieve).
+    const VERBATIM: &'static [&'static str];
+
     /// Whether the replica that a node searches in holds this resource. What comes and goes with every request does not
     /// belong there.
     const SEARCHED: bool = true;

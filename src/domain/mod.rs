@@ -19,6 +19,7 @@ pub mod open;
 pub mod personal;
 pub mod record;
 pub mod schemas;
+mod sieve;
 #[cfg(test)]
 pub mod spec;
 pub mod usage;
@@ -30,6 +31,7 @@ mod aggregates;
 pub use decider::{Context, Decider, Decision, Lookup, Reaction, Rejection, Seen, Text, Weight, World};
 pub use envelope::{Envelope, EventMeta, Micros};
 pub use id::{CorrelationKey, LogId, Partitions, StreamId, TenantId};
+pub use sieve::Sieve;
 
 aggregates::aggregates! {
     // folder        type           name              plural in URLs

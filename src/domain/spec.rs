@@ -6,7 +6,7 @@
 use super::decider::{Context, Decider, Decision, Rejection, Seen, World};
 use super::envelope::{Envelope, EventMeta, Micros};
 use super::id::{StreamId, TenantId, event_id};
-use super::{AnyState, wire::Wire};
+use super::{AnyState, Sieve, wire::Wire};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -44,6 +44,7 @@ impl<D: Decider> Spec<D> {
             spec.version += 1;
             let event = through_the_wire::<D>(&event);
             D::evolve(&mut spec.state, &event, &meta(stream, spec.version));
+            passes_its_sieve::<D>(&spec.state);
         }
         spec
     }
@@ -123,6 +124,7 @@ impl<D: Decider> Outcome<D> {
         for (step, event) in self.result.expect("decided").events.iter().enumerate() {
             let event = through_the_wire::<D>(event);
             D::evolve(&mut state, &event, &meta(self.stream, self.version + 1 + step as u64));
+            passes_its_sieve::<D>(&state);
         }
         state
     }
@@ -131,6 +133,17 @@ impl<D: Decider> Outcome<D> {
 /// The metadata of a spec's event.
 pub fn meta(stream: StreamId, version: u64) -> EventMeta {
     EventMeta { stream, version, recorded_at: NOW, event_id: event_id(Uuid::from_u128(u128::from(version)), 0) }
+}
+
+/// A list that asks for what a state has finds it, whatever the state.
+fn passes_its_sieve<D: Decider>(state: &D::State) {
+    let bytes = postcard::to_stdvec(state).expect("a state is written");
+    for filter in D::VERBATIM {
+        for value in D::facet(state, filter) {
+            let asked = [(*filter, std::slice::from_ref(&value))];
+            assert!(Sieve::new(D::AGGREGATE, asked).lets_through(&bytes), "{filter} {value:?}");
+        }
+    }
 }
 
 /// Every event that a spec touches goes through its Avro bytes once, so that no test passes on a record that could not

@@ -23,6 +23,7 @@ pub fn view(state: &State) -> Map<String, Value> {
 
 pub const FILTERS: &[&str] =
     &["name", "category", "role", "skill", "domain", "project", "owner", "risk_tier", "health", "template"];
+pub const VERBATIM: &[&str] = &["name", "category", "role", "skill", "domain", "project", "owner", "template"];
 
 /// A template is found by its name and by its UUID; a sealed owner by nothing.
 pub fn facet(state: &State, filter: &str) -> Vec<String> {

@@ -22,6 +22,7 @@ pub fn view(state: &State) -> Map<String, Value> {
 }
 
 pub const FILTERS: &[&str] = &["name", "category", "role", "skill", "domain"];
+pub const VERBATIM: &[&str] = FILTERS;
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     let definition = &state.definition;

@@ -273,6 +273,7 @@ impl Decider for Coupling {
     }
 
     const FILTERS: &'static [&'static str] = view::FILTERS;
+    const VERBATIM: &'static [&'static str] = view::VERBATIM;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)

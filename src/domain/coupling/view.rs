@@ -53,6 +53,7 @@ fn values(parts: &Parts) -> Value {
 }
 
 pub const FILTERS: &[&str] = &["agent_id", "mcp_server_id", "provider_id", "model_id", "objective", "hold"];
+pub const VERBATIM: &[&str] = &["agent_id", "mcp_server_id", "provider_id", "model_id"];
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     let used = state.binding.as_ref().map(|binding| &binding.model);

@@ -57,6 +57,7 @@ fn files(state: &State) -> Vec<&'static str> {
 
 /// `file`: which files there are to be read. `batch`: `yes` where one was started. `operation`.
 pub const FILTERS: &[&str] = &["file", "batch", "operation"];
+pub const VERBATIM: &[&str] = &[];
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     match filter {

@@ -321,6 +321,7 @@ impl Decider for LlmProvider {
     }
 
     const FILTERS: &'static [&'static str] = view::FILTERS;
+    const VERBATIM: &'static [&'static str] = view::VERBATIM;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)

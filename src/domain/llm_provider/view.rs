@@ -4,6 +4,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 pub const FILTERS: &[&str] = &["name", "wire_protocol", "health", "model"];
+pub const VERBATIM: &[&str] = &["name", "model"];
 
 pub fn status(state: &State) -> &'static str {
     match state.status {

@@ -251,6 +251,7 @@ impl Decider for LlmRequest {
 
     const SEARCHED: bool = false;
     const FILTERS: &'static [&'static str] = view::FILTERS;
+    const VERBATIM: &'static [&'static str] = view::VERBATIM;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)

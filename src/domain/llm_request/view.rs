@@ -91,6 +91,7 @@ pub fn depends_on(state: &State, stream: &StreamId) -> Vec<StreamId> {
 }
 
 pub const FILTERS: &[&str] = &["coupling_id", "agent_id", "project", "provider_id", "model_id", "priority"];
+pub const VERBATIM: &[&str] = &["coupling_id", "agent_id", "project", "provider_id", "model_id"];
 
 /// `provider_id` and `model_id` are of the last attempt; before the first one, of the first choice.
 pub fn facet(state: &State, filter: &str) -> Vec<String> {

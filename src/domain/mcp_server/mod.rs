@@ -230,6 +230,7 @@ impl Decider for McpServer {
     }
 
     const FILTERS: &'static [&'static str] = view::FILTERS;
+    const VERBATIM: &'static [&'static str] = view::VERBATIM;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)

@@ -4,6 +4,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 pub const FILTERS: &[&str] = &["name", "category", "transport", "health", "capability", "tool"];
+pub const VERBATIM: &[&str] = &["name", "category", "capability", "tool"];
 
 pub fn status(state: &State) -> &'static str {
     match state.status {

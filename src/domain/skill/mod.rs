@@ -122,6 +122,7 @@ impl Decider for Skill {
     }
 
     const FILTERS: &'static [&'static str] = view::FILTERS;
+    const VERBATIM: &'static [&'static str] = view::VERBATIM;
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)

@@ -30,6 +30,7 @@ fn category(state: &State) -> &str {
 
 /// `ancestor` has any skill above, so that it lists all that is below one.
 pub const FILTERS: &[&str] = &["name", "parent", "ancestor", "category"];
+pub const VERBATIM: &[&str] = FILTERS;
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     let definition = &state.definition;

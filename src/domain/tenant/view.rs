@@ -29,6 +29,7 @@ pub fn view(state: &State) -> Map<String, Value> {
 }
 
 pub const FILTERS: &[&str] = &["region", "tier", "name"];
+pub const VERBATIM: &[&str] = &["region", "name"];
 
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     match filter {
