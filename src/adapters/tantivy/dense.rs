@@ -10,9 +10,6 @@ use tantivy::query::{Bm25Weight, EnableScoring, Explanation, Query, Scorer, Weig
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
 
-/// Rows looked at together for whether any has a score.
-const CHUNK: usize = 64;
-
 /// What gives a score to the rows of a segment; those that it gives none are not found.
 pub trait Scoring: Clone + std::fmt::Debug + Send + Sync + 'static {
     type Number: Copy + Default + PartialEq + Into<Score> + Send + 'static;
@@ -140,7 +137,8 @@ fn each_block(
 #[derive(Clone, Debug)]
 pub struct Dense<S> {
     pub scoring: S,
-    /// A segment that has none of these terms is not looked at: what is asked for has them.
+    /// Only rows that have one of these terms. A segment that has none of them is not looked at, which is most segments
+    /// where the terms are of a small tenant.
     pub scopes: Vec<Term>,
 }
 
@@ -149,11 +147,12 @@ struct DenseWeight<S> {
     bm25: Vec<Bm25Weight>,
 }
 
-/// The rows of a segment that have a score.
+/// The rows of a segment that have a score and are in scope.
 struct DenseScorer<N> {
     scores: Vec<N>,
-    doc: DocId,
-    found: u32,
+    /// They ascend.
+    docs: Vec<DocId>,
+    place: usize,
 }
 
 impl<S: Scoring> Query for Dense<S> {
@@ -173,16 +172,26 @@ impl<S: Scoring> Query for Dense<S> {
 
 impl<S: Scoring> Weight for DenseWeight<S> {
     fn scorer(&self, segment: &SegmentReader, _boost: Score) -> tantivy::Result<Box<dyn Scorer>> {
-        let mut is_here = false;
+        let mut scopes = Vec::with_capacity(self.dense.scopes.len());
         for scope in &self.dense.scopes {
-            is_here |= segment.inverted_index(scope.field())?.get_term_info(scope)?.is_some();
+            let index = segment.inverted_index(scope.field())?;
+            if let Some(info) = index.get_term_info(scope)? {
+                scopes.push((index, info));
+            }
         }
-        let scores = if is_here { self.dense.scoring.scores(segment, &self.bm25)? } else { Vec::new() };
-        let zero = S::Number::default();
-        let found = scores.iter().map(|score| u32::from(*score != zero)).sum();
-        let mut scorer = DenseScorer { scores, doc: 0, found };
-        scorer.doc = scorer.first_from(0);
-        Ok(Box::new(scorer))
+        let scores = if scopes.is_empty() { Vec::new() } else { self.dense.scoring.scores(segment, &self.bm25)? };
+        let mut docs = Vec::new();
+        for (index, info) in &scopes {
+            each_block(index, info, IndexRecordOption::Basic, |block, _| {
+                docs.extend(block.iter().filter(|doc| scores[**doc as usize] != S::Number::default()));
+            })?;
+        }
+        if scopes.len() > 1 {
+            // Each scope's ascend: merging runs is what this sort does.
+            docs.sort();
+            docs.dedup();
+        }
+        Ok(Box::new(DenseScorer { scores, docs, place: 0 }))
     }
 
     fn explain(&self, segment: &SegmentReader, doc: DocId) -> tantivy::Result<Explanation> {
@@ -194,49 +203,60 @@ impl<S: Scoring> Weight for DenseWeight<S> {
     }
 }
 
-impl<N: Copy + Default + PartialEq> DenseScorer<N> {
-    /// The first row that is found, at or after this one.
-    fn first_from(&self, doc: DocId) -> DocId {
-        let zero = N::default();
-        let mut from = doc as usize;
-        while let Some(chunk) = self.scores.get(from..from + CHUNK) {
-            // Without a way out: such a loop is done for many rows at a time.
-            if chunk.iter().fold(false, |any, score| any | (*score != zero)) {
-                break;
-            }
-            from += CHUNK;
-        }
-        let rest = self.scores.get(from..).unwrap_or_default();
-        rest.iter().position(|score| *score != zero).map_or(TERMINATED, |place| (from + place) as DocId)
-    }
-}
-
-impl<N: Copy + Default + PartialEq + Send + 'static> DocSet for DenseScorer<N> {
+impl<N: Send + 'static> DocSet for DenseScorer<N> {
     fn advance(&mut self) -> DocId {
-        if self.doc != TERMINATED {
-            self.doc = self.first_from(self.doc + 1);
-        }
-        self.doc
+        self.place += 1;
+        self.doc()
     }
 
     fn seek(&mut self, target: DocId) -> DocId {
-        if target > self.doc {
-            self.doc = self.first_from(target);
+        let rest = self.docs.get(self.place..).unwrap_or_default();
+        // Mostly it is near: steps that double find it before the whole rest is halved again and again.
+        let (mut near, mut far) = (0, 1);
+        while rest.get(far).is_some_and(|doc| *doc < target) {
+            (near, far) = (far, 2 * far);
         }
-        self.doc
+        let between = &rest[near.min(rest.len())..far.saturating_add(1).min(rest.len())];
+        self.place += near + between.partition_point(|doc| *doc < target);
+        self.doc()
     }
 
     fn doc(&self) -> DocId {
-        self.doc
+        self.docs.get(self.place).copied().unwrap_or(TERMINATED)
     }
 
     fn size_hint(&self) -> u32 {
-        self.found
+        self.docs.len() as u32
     }
 }
 
-impl<N: Copy + Default + PartialEq + Into<Score> + Send + 'static> Scorer for DenseScorer<N> {
+impl<N: Copy + Default + Into<Score> + Send + 'static> Scorer for DenseScorer<N> {
     fn score(&mut self) -> Score {
-        self.scores.get(self.doc as usize).map_or(0.0, |score| (*score).into())
+        self.scores.get(self.doc() as usize).map_or(0.0, |score| (*score).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scorer(docs: &[DocId]) -> DenseScorer<u16> {
+        DenseScorer { scores: vec![1; 1_000], docs: docs.to_vec(), place: 0 }
+    }
+
+    #[test]
+    fn a_scorer_goes_to_the_first_row_at_or_after_what_is_sought() {
+        let docs: Vec<DocId> = (0..300).map(|number| 3 * number + number % 2).collect();
+        for from in [0, 1, 2, 7, 250, 299] {
+            for target in 0..1_000 {
+                let mut scorer = scorer(&docs);
+                scorer.place = from;
+                let expected = docs[from..].iter().copied().find(|doc| *doc >= target).unwrap_or(TERMINATED);
+                assert_eq!(scorer.seek(target), expected, "{target} from place {from}");
+                assert_eq!(scorer.doc(), expected);
+            }
+        }
+        let mut none = scorer(&[]);
+        assert_eq!((none.doc(), none.seek(3), none.advance()), (TERMINATED, TERMINATED, TERMINATED));
     }
 }

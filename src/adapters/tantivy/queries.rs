@@ -13,15 +13,17 @@ type Boxed = Box<dyn Query>;
 
 /// The rows of a question, scored by how well its words are found: for each word the best of where it stands.
 pub fn among(fields: &Fields, schema: &Schema, among: &Among) -> BooleanQuery {
-    let mut clauses = restrictions(fields, schema, among, Standing::Any);
-    clauses.extend(graded(fields, among, Standing::Any).map(|graded| (Occur::Must, graded)));
+    let mut clauses = restrictions(fields, schema, among);
+    let scopes = scopes(fields, among, Standing::Any);
+    clauses.push((Occur::Must, graded(fields, among, &scopes).unwrap_or_else(|| silent(any(scopes)))));
     BooleanQuery::new(clauses)
 }
 
 /// The rows that a discovery may find, each with its score.
 pub fn wanted(fields: &Fields, schema: &Schema, wanted: &Wanted) -> BooleanQuery {
-    let mut clauses = restrictions(fields, schema, &wanted.among, Standing::Open);
-    clauses.extend(graded(fields, &wanted.among, Standing::Open).map(|graded| (Occur::Must, silent(graded))));
+    let mut clauses = restrictions(fields, schema, &wanted.among);
+    let scopes = scopes(fields, &wanted.among, Standing::Open);
+    clauses.extend(graded(fields, &wanted.among, &scopes).map(|graded| (Occur::Must, silent(graded))));
     let rare = wanted.words.iter().flat_map(|word| {
         Weight::ALL.map(|weight| {
             let term = Term::from_field_text(fields.texts[weight as usize], word);
@@ -30,19 +32,14 @@ pub fn wanted(fields: &Fields, schema: &Schema, wanted: &Wanted) -> BooleanQuery
     });
     let values = wanted.values.iter().map(|(filter, weight)| (terms(fields, filter), *weight));
     let summed = Summed { words: rare.collect(), values: values.collect() };
-    let scopes = scopes(fields, &wanted.among, Standing::Open);
     clauses.push((Occur::Must, Box::new(Dense { scoring: summed, scopes })));
     BooleanQuery::new(clauses)
 }
 
-fn restrictions(fields: &Fields, schema: &Schema, among: &Among, standing: Standing) -> Vec<(Occur, Boxed)> {
-    let mut scopes = scopes(fields, among, standing);
-    let scope: Boxed = match (scopes.len(), scopes.pop()) {
-        (1, Some(scope)) => one(scope),
-        (_, last) => Box::new(TermSetQuery::new(scopes.into_iter().chain(last))),
-    };
-    let mut clauses = vec![(Occur::Must, silent(scope))];
-    clauses.extend(among.filters.iter().map(|filter| (Occur::Must, silent(values(fields, filter)))));
+/// All but whose rows, and their words.
+fn restrictions(fields: &Fields, schema: &Schema, among: &Among) -> Vec<(Occur, Boxed)> {
+    let filters = among.filters.iter().map(|filter| (Occur::Must, silent(any(terms(fields, filter)))));
+    let mut clauses: Vec<_> = filters.collect();
     if let (Some(since), Ok(field)) = (among.updated_since, schema.get_field(UPDATED_AT)) {
         let since = Bound::Included(Term::from_field_i64(field, since));
         clauses.push((Occur::Must, silent(Box::new(RangeQuery::new(since, Bound::Unbounded)))));
@@ -58,10 +55,9 @@ fn scopes(fields: &Fields, among: &Among, standing: Standing) -> Vec<Term> {
     }
 }
 
-fn values(fields: &Fields, filter: &Filter) -> Boxed {
-    let mut terms = terms(fields, filter);
+fn any(mut terms: Vec<Term>) -> Boxed {
     match (terms.len(), terms.pop()) {
-        (1, Some(term)) => one(term),
+        (1, Some(term)) => Box::new(TermQuery::new(term, IndexRecordOption::Basic)),
         (_, last) => Box::new(TermSetQuery::new(terms.into_iter().chain(last))),
     }
 }
@@ -72,20 +68,15 @@ fn terms(fields: &Fields, filter: &Filter) -> Vec<Term> {
     field.iter().flat_map(|field| filter.values.iter().map(|value| Term::from_field_text(*field, value))).collect()
 }
 
-fn one(term: Term) -> Boxed {
-    Box::new(TermQuery::new(term, IndexRecordOption::Basic))
-}
-
 fn silent(query: Boxed) -> Boxed {
     Box::new(ConstScoreQuery::new(query, 0.0))
 }
 
 /// Rows that have every word, or one that begins so; nothing where no word is asked for.
-fn graded(fields: &Fields, among: &Among, standing: Standing) -> Option<Boxed> {
+fn graded(fields: &Fields, among: &Among, scopes: &[Term]) -> Option<Boxed> {
     let grades = Weight::ALL.map(|weight| (fields.texts[weight as usize], grade(weight)));
     let scoring = Graded { words: among.words.clone(), fields: grades };
-    let scopes = scopes(fields, among, standing);
-    (!among.words.is_empty()).then(|| -> Boxed { Box::new(Dense { scoring, scopes }) })
+    (!among.words.is_empty()).then(|| -> Boxed { Box::new(Dense { scoring, scopes: scopes.to_vec() }) })
 }
 
 /// A whole word's; half of it is that of its beginning.
