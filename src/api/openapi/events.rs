@@ -20,7 +20,7 @@ pub fn events() -> Operation {
     let from = "Where to begin: now; at the beginning; with what was recorded from a time on (RFC 3339); or after a \
                 message, by its id. Last-Event-ID goes before it.";
     let last = "Go on after the message with this id: nothing is missed and nothing comes twice, on any node and after any \
-                restart.";
+                restart. Empty: as if it were not there.";
     let places = json!([{ "enum": ["now", "beginning"] }, { "type": "string", "format": "date-time" }, id()]);
     let taken = json!({
         "description": "A stream of server-sent events without an end. A message's `event` is the event's type, its `data` \
@@ -44,7 +44,7 @@ pub fn events() -> Operation {
         query("id", uuid(), "Only events of the resource with this id."),
         query("from", json!({ "anyOf": places, "default": "now" }), from),
         query("until", json!({ "enum": ["now"] }), "End with what there is, instead of waiting for more."),
-        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": id(), "description": last }),
+        json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "anyOf": [id(), { "const": "" }] }, "description": last }),
     ];
     operation.answers =
         vec![(200, taken), (204, json!({ "description": "With until=now: nothing came after Last-Event-ID." }))];
