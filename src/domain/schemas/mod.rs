@@ -17,15 +17,19 @@ mod tests;
 pub use compatible::{conflicts, conflicts_with};
 
 use super::Aggregate;
-use super::wire::Codec;
+use super::wire::{Codec, fingerprint_of};
 use apache_avro::Schema;
-use apache_avro::rabin::Rabin;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-/// Texts that earlier releases had, by subject, oldest first. Whoever changes a schema that was released moves its old
-/// text here.
+/// Texts that earlier releases had, by subject, oldest first: what they wrote is resolved to the schema as it is now.
+/// Whoever changes a schema that was released moves its old text here.
 const EARLIER: &[(&str, &[&str])] = &[];
+
+/// The texts that earlier releases had of a subject, oldest first.
+pub fn earlier(subject: &str) -> &'static [&'static str] {
+    EARLIER.iter().find(|(name, _)| *name == subject).map_or(&[], |(_, texts)| texts)
+}
 
 /// Longest text of a schema that is looked at; ours have at most 12 KiB.
 pub const TEXT_BYTES_MAX: usize = 256 << 10;
@@ -141,11 +145,6 @@ pub fn same(one: &Schema, other: &Schema, normalized: bool) -> bool {
 /// The full name of a record, enum or fixed.
 pub fn name_of(schema: &Schema) -> Option<String> {
     schema.name().map(|name| name.fullname(None))
-}
-
-fn fingerprint_of(schema: &Schema) -> u64 {
-    let digest = schema.fingerprint::<Rabin>().bytes;
-    digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// JSON without the white space between its parts.
