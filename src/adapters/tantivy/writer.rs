@@ -204,7 +204,9 @@ impl Writer {
         let through = self.call;
         self.shared.fresh.lock().rows.retain(|_, (_, call)| *call > through);
         if let Some(newest) = self.newest.take() {
-            let lag_ms = (self.shared.clock.now() - newest).max(0) as u64 / 1_000;
+            // What it is built from was there before: nobody has waited for that.
+            let is_late = self.shared.is_complete.load(Ordering::Acquire);
+            let lag_ms = if is_late { (self.shared.clock.now() - newest).max(0) as u64 / 1_000 } else { 0 };
             self.shared.lag_ms.store(lag_ms, Ordering::Relaxed);
             handles().replica_lag.set(lag_ms as f64 / 1_000.0);
         }

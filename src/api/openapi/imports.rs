@@ -60,7 +60,8 @@ fn parameters() -> Vec<Value> {
         tools, agent templates, A2A agent cards, JSON lines of agents, models.dev's api.json, LiteLLM's list of prices, or \
         the skills of OASF's taxonomy. Of lists of models each model is an entry, and so is each provider.";
     let retiring = "Retire what this kind of import brought and the body has no more; not if anything in it was refused. Of lists of \
-        models it is models that are retired, never a provider.";
+        models it is models that are retired, never a provider. Servers and agents end for good: one that comes back later is \
+        registered anew, under another id.";
     vec![
         parameter("kind", true, json!({ "enum": Kind::ALL.map(Kind::name) }), kinds),
         parameter("dry_run", false, flag(), "Tell what would change, and change nothing."),

@@ -39,7 +39,8 @@ pub fn shape(aggregate: Aggregate) -> Vec<Value> {
             "sort",
             json!({ "enum": orders }),
             "The order; with - before it, the reverse. What has no such value comes last. By relevance where words are \
-             looked for, else by id.",
+             looked for, else by id. Pages by id, created_at and relevance show each resource that stays as it is once, \
+             whatever else changes; by what changes itself, one that moves while it is paged may come twice, or not.",
         ));
     }
     let fields = search::known_fields(aggregate);

@@ -30,7 +30,8 @@ pub struct Args {
     /// Tell what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Retire what this kind of import brought and the file has no more; not if any entry was refused
+    /// Retire what this kind of import brought and the file has no more; not if any entry was refused. Servers and agents
+    /// end for good then: one that comes back later is registered anew, under another id
     #[arg(long)]
     retire_missing: bool,
     /// Retire also if entries were refused; those that could not be read count as missing

@@ -29,6 +29,7 @@ mod retire_models;
 mod run;
 mod scan;
 mod settle;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod wanted;

@@ -172,6 +172,10 @@ impl Engine {
             let (bytes, told) = next?;
             run.bytes += bytes;
             for told in told {
+                // It may stand in another's place: what was told of is not missing.
+                if let Some(id) = told.id {
+                    seen.lock().lines.entry(id).or_insert(told.line.unwrap_or_default());
+                }
                 run.tell(told).await?;
             }
             run.progress().await?;

@@ -76,7 +76,7 @@ impl Engine {
         }
         let mut open: Vec<Open> = stream::iter(open)
             .map(|mut open| async {
-                open.known = self.query.get(open.stream).await?;
+                (open.stream, open.known) = self.current(open.stream).await?;
                 Ok::<_, query::Error>(open)
             })
             .buffered(READS_MAX)

@@ -160,11 +160,11 @@ fn what_has_ended_is_refused_and_a_template_that_an_import_retired_comes_back() 
     let mut node = Node::default();
     let server = json!({"name": "s"}).to_string();
     node.import(Kind::McpRegistry, &server);
-    node.end(Kind::McpRegistry, "s", None);
+    node.end(Kind::McpRegistry, "s", Some("we do not use it"));
     assert_eq!(node.import(Kind::McpRegistry, &server).refused, [(1, Some("s".into()), None)]);
     let card = json!({"name": "a", "provider": {"organization": "o"}}).to_string();
     node.import(Kind::A2aCards, &card);
-    node.end(Kind::A2aCards, "o\na", None);
+    node.end(Kind::A2aCards, "o\na", Some("we do not use it"));
     assert_eq!(node.import(Kind::A2aCards, &card).refused.len(), 1);
     let template = json!({"name": "t", "repo": "r", "path": "c/t.md"}).to_string();
     node.import(Kind::AgentTemplates, &template);

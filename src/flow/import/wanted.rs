@@ -260,6 +260,19 @@ fn skill(wanted: &DefineSkill, state: &skill::State) -> Result<Vec<AnyCommand>, 
     Ok(vec![skill::Command::DefineSkill(wanted.clone()).into()])
 }
 
+/// Whether an import ended it for good: what is published again is another resource.
+pub fn is_succeeded(state: &AnyState) -> bool {
+    match state {
+        AnyState::McpServer(state) => {
+            state.status == mcp_server::Status::Deregistered && state.reason == RETIRED_BECAUSE
+        }
+        AnyState::Agent(state) => {
+            state.lifecycle == agent::Lifecycle::Decommissioned && state.reason == RETIRED_BECAUSE
+        }
+        _ => false,
+    }
+}
+
 /// The command that ends what is not published any more; `None` for what has ended already, and for a provider, of which
 /// the models are retired.
 pub fn retirement(state: &AnyState) -> Option<AnyCommand> {

@@ -85,6 +85,38 @@ fn an_import_is_a_difference_that_is_told_beforehand_and_the_same_again_changes_
 }
 
 #[test]
+fn what_was_retired_and_is_published_again_is_registered_anew_as_often_as_it_comes_back() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    let import = |args: &[&str], text: &str| {
+        let (code, report, _) = server.cli(&[&["import", "mcp-servers", "-"], args].concat(), Some(text));
+        (code, counts(&report), report)
+    };
+    let own = "/v1/mcp-servers?shared=false";
+    let [fewer, all] = [20, 24].map(|count| list(&(0..count).map(server_entry).collect::<Vec<_>>()));
+    assert_eq!(import(&[], &all).1, [24, 0, 0, 0, 0]);
+    for gone in [4, 8] {
+        assert_eq!(import(&["--retire-missing"], &fewer).1, [0, 0, 20, 0, 4]);
+        assert_eq!(client.walk(&format!("{own}&status=deregistered"), 1000).len(), gone);
+        assert_eq!(import(&["--retire-missing", "--dry-run"], &all).1, [4, 0, 20, 0, 0]);
+        assert_eq!(import(&["--retire-missing"], &all).1, [4, 0, 20, 0, 0]);
+        assert_eq!(import(&["--retire-missing"], &all).1, [0, 0, 24, 0, 0]);
+    }
+    // What somebody ended here stays so.
+    let there = client.walk(&format!("{own}&status=registered"), 1000);
+    assert_eq!(there.len(), 24);
+    let end =
+        json!({"type": "mcp_server.DeregisterMcpServer", "subject": there[0]["id"], "data": {"reason": "not ours"}});
+    assert_eq!(client.command(&end)["outcome"], "applied");
+    let (code, counts, report) = import(&[], &all);
+    assert_eq!((code, counts), (Some(3), [0, 0, 23, 1, 0]));
+    assert!(report["listed"][0]["reason"].as_str().unwrap().contains("which is final"), "{report}");
+    server.stop();
+    folder.check();
+}
+
+#[test]
 fn imports_that_meet_settle_every_entry_once() {
     let folder = Folder::new();
     let server = Server::start(&folder);
