@@ -78,6 +78,8 @@ struct Shared {
     lag_ms: AtomicU64,
     disk_bytes: AtomicU64,
     searches: Semaphore,
+    /// Whether it can be used no more.
+    broken: watch::Sender<bool>,
 }
 
 /// Rows that were taken and are not searchable yet.
@@ -140,6 +142,7 @@ impl Replica {
             lag_ms: AtomicU64::new(0),
             disk_bytes: AtomicU64::new(folder.bytes()),
             searches: Semaphore::new(cores),
+            broken: watch::Sender::new(false),
         });
         let (writes, inbox) = mpsc::channel(WRITES_WAITING_MAX);
         let writer = Writer::new(shared.clone(), inbox, folder, config);
@@ -148,17 +151,26 @@ impl Replica {
         Ok(Self { shared, writes, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Makes everything that was taken searchable and durable; takes nothing any more. Searches go on.
+    /// Comes back once it can be written or read no more: it is to be closed, and opened anew.
+    pub async fn broken(&self) {
+        // The sender is this replica's own.
+        let _ = self.shared.broken.subscribe().wait_for(|broken| *broken).await;
+    }
+
+    /// Makes everything that was taken searchable and durable, or, where it is broken, removes it; takes nothing any more.
+    /// Searches go on.
     ///
     /// # Errors
-    /// When that cannot be written: the replica is built again at the next start.
+    /// When that cannot be written: the replica is built again when it is opened.
     pub async fn close(&self) -> Result<(), Error> {
         let Some(thread) = self.thread.lock().take() else { return Ok(()) };
         // It ends by itself where it could not write.
         let _ = self.writes.send(Write::Close).await;
+        let shared = self.shared.clone();
         let closed = tokio::task::spawn_blocking(move || {
             let folder = thread.join().map_err(|_| Error::Unavailable("its thread panicked".into()))?;
-            folder.close().map_err(|error| Error::Unavailable(error.to_string()))
+            let emptied = if *shared.broken.borrow() { folder.empty() } else { Ok(()) };
+            emptied.and_then(|()| folder.close()).map_err(|error| Error::Unavailable(error.to_string()))
         });
         closed.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
@@ -184,7 +196,7 @@ impl Replica {
         let searched = tokio::task::spawn_blocking(move || search(&shared, &shared.reader.searcher()));
         let searched = searched.await.map_err(|error| Error::Unavailable(error.to_string()))?;
         watch.record(&handles().replica_search);
-        searched
+        searched.inspect_err(|error| self.shared.break_off("read", error))
     }
 }
 
@@ -217,10 +229,17 @@ fn unavailable(error: tantivy::TantivyError) -> Error {
 }
 
 fn stopped() -> Error {
-    Error::Unavailable("it is closed; the log of the process says why".into())
+    Error::Unavailable("it is closed, or about to be built again; the log of the process says why".into())
 }
 
 impl Shared {
+    /// Says once that it can be used no more.
+    fn break_off(&self, done: &str, error: &Error) {
+        if !self.broken.send_replace(true) {
+            tracing::error!(%error, "the replica cannot be {done}; it is built again");
+        }
+    }
+
     /// The row of a document.
     fn row(&self, searcher: &Searcher, address: DocAddress) -> Result<ViewRow, Error> {
         let document: TantivyDocument = searcher.doc(address).map_err(unavailable)?;
@@ -311,7 +330,7 @@ impl Search for Replica {
         if let Some((data, _)) = self.shared.fresh.lock().rows.get(&stream) {
             return Ok(Some(data.clone()));
         }
-        self.shared.indexed(&stream)
+        self.shared.indexed(&stream).inspect_err(|error| self.shared.break_off("read", error))
     }
 
     async fn shown(&self, stream: StreamId, version: u64) {

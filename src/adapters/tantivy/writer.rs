@@ -77,6 +77,10 @@ impl Writer {
                 return self.folder;
             }
         };
+        if let Err(error) = self.proven() {
+            self.shared.break_off("read", &error);
+            return self.folder;
+        }
         let Some(mut index) = self.open(&timers) else { return self.folder };
         match self.work(&timers, &mut index) {
             Ok(()) => {
@@ -86,15 +90,21 @@ impl Writer {
             }
             // What was taken since the last commit is in memory only, and cannot be made again from here.
             Err(error) => {
-                tracing::error!(%error, "the replica cannot be written; it is built again at the next start");
                 self.shared.is_complete.store(false, Ordering::Release);
-                drop(index);
-                if let Err(error) = self.folder.empty() {
-                    tracing::error!(%error, "the replica's folder cannot be emptied");
-                }
+                self.shared.break_off("written", &error);
             }
         }
         self.folder
+    }
+
+    /// Holds the files that were found against their checksums. Before anything is written, which replaces files; searches
+    /// go on meanwhile.
+    fn proven(&self) -> Result<(), Error> {
+        let damaged = self.shared.index.validate_checksum().map_err(unavailable)?;
+        match damaged.iter().next() {
+            Some(file) => Err(Error::Damaged(format!("{} does not match its checksum", file.display()))),
+            None => Ok(()),
+        }
     }
 
     /// `None` where nobody needs the index any more.

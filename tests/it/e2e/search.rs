@@ -62,6 +62,42 @@ fn a_replica_goes_on_after_a_kill_and_is_built_again_where_it_is_gone_or_spoilt(
 }
 
 #[test]
+fn a_replica_that_breaks_is_built_again_while_the_node_goes_on() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    fill(&client, 0..20);
+    let replica = folder.data().join("replica");
+    fs::remove_dir_all(&replica).unwrap();
+    // The next that is to be written finds that nothing can be.
+    assert_eq!(client.command(&register(20))["outcome"], "applied");
+    eventually("the replica is built", || count(&client, "?q=contr").filter(|found| *found == 21));
+    fill(&client, 21..30);
+    assert_eq!(count(&client, "?q=contr"), Some(30));
+    assert_eq!(client.read("/v1/status/replica")["state"], "following");
+    server.stop();
+
+    // One bit of each file's middle, which nothing but a checksum tells.
+    let mut files = 0;
+    for file in fs::read_dir(replica.join("index")).unwrap().map(|file| file.unwrap().path()) {
+        let mut bytes = fs::read(&file).unwrap();
+        if file.extension().is_some_and(|extension| extension != "json") && bytes.len() > 200 {
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(&file, bytes).unwrap();
+            files += 1;
+        }
+    }
+    assert!(files > 3, "{files} files");
+    let server = Server::start(&folder);
+    let client = server.client();
+    eventually("the damage is found", || server.said().contains("does not match its checksum").then_some(()));
+    eventually("the replica is built", || count(&client, "?q=contr").filter(|found| *found == 30));
+    server.stop();
+    folder.check();
+}
+
+#[test]
 fn a_filter_finds_the_few_among_more_than_a_list_looks_through() {
     let folder = Folder::new();
     let server = Server::start(&folder);

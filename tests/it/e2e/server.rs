@@ -106,7 +106,7 @@ impl<'a> Server<'a> {
     }
 
     /// All that it wrote.
-    fn said(&self) -> String {
+    pub fn said(&self) -> String {
         let read = |name| fs::read_to_string(self.folder.log(name)).unwrap_or_default();
         read("stderr") + &read("stdout")
     }
