@@ -117,7 +117,7 @@ metrics! {
     Gauge "agentverse_feed_open_readers" Count "Readers of the feed of events." { feed_readers }
     Counter "agentverse_feed_events_total" Count "Events sent to readers of the feed, each as often as it was sent." { feed_events }
     Counter "agentverse_feed_falls_total" Count
-        "Times that a reader of the feed fell so far behind that it had to read the log." { feed_falls }
+        "Times that a reader of the feed fell behind, or came back far behind, and was told." { feed_falls }
     Histogram "agentverse_feed_delay_seconds" Seconds
         "From an event's record to its being sent to a reader of the feed that keeps up." { feed_delay }
 

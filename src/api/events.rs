@@ -5,8 +5,9 @@
 //! here.
 //!
 //! **Slow readers.** What a reader does not take is not read ahead: it holds `event_reader_bytes_max` and one frame. One
-//! that fell out of the feed's memory goes on from the log and is told, once each time, by a message `behind`. One whose
-//! connection takes nothing for `http_stalled_ms_max` is closed (`api::stalled`), and can come back with its last id.
+//! that is seconds late, or fell out of the feed's memory and goes on from the log, is told, once each time, by a message
+//! `behind`. One whose connection takes nothing for `http_stalled_ms_max` is closed (`api::stalled`), for there is no way to
+//! tell it; when it comes back with its last id, it is told how far behind it is.
 //!
 //! Beside events there are messages that are none: `behind`; `mark`, an id alone, at the beginning, and after a long
 //! silence that passed over events which were not wanted, so that they need not be looked at again; and `end`, after the last one that `until=now` asks for.
@@ -91,6 +92,7 @@ pub async fn get(services: &Arc<Services>, loopback: Loopback, request: Request)
         until,
         wanted: ask.wanted(),
         bytes_max: readers.bytes_max,
+        is_resumed: matches!(ask.from, From::After(_, true)),
     };
     let reader = Reader {
         subscription: services.feed.subscribe(ask_for).await.map_err(unread)?,

@@ -145,7 +145,7 @@ impl<'a> Watch<'a> {
             "behind" => {
                 let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
                 let (records, seconds) = (&data["records"], data["seconds"].as_f64().unwrap_or(0.0));
-                eprintln!("agentverse: {records} records and {seconds:.1} s behind; the rest comes from the log");
+                eprintln!("agentverse: {records} records and {seconds:.1} s behind; nothing is left out");
             }
             _ if self.args.remote.output == Format::Json => writeln!(self.out, "{}", event.data)?,
             _ => writeln!(self.out, "{}", line(&serde_json::from_str(&event.data).unwrap_or_default()))?,

@@ -6,6 +6,13 @@
 
 /// Longest word, in bytes; a longer one is cut there, wherever it is met.
 pub const WORD_BYTES_MAX: usize = 64;
+/// Letters from which on a discovery takes a word for the beginning of longer ones too.
+pub const BEGINNING_LETTERS_MIN: usize = 3;
+
+/// Whether a word is long enough for that.
+pub fn may_begin(word: &str) -> bool {
+    word.chars().take(BEGINNING_LETTERS_MIN).count() == BEGINNING_LETTERS_MIN
+}
 
 /// The words of a text that is searched for.
 pub fn words(text: &str) -> Vec<String> {

@@ -96,7 +96,8 @@ pub struct Counted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wanted {
     pub among: Among,
-    /// Words, each of which adds to a row's score by how rare it is, and by where it stands.
+    /// Words, each of which adds to a row's score by how rare it is, and by where it stands; half of it where it is the
+    /// beginning of a longer one, and few words begin so.
     pub words: Vec<String>,
     /// Values of filters, each of which adds its weight to the score.
     pub values: Vec<(Filter, f32)>,

@@ -6,7 +6,7 @@
 
 use tantivy::index::InvertedIndexReader;
 use tantivy::postings::TermInfo;
-use tantivy::query::{Bm25Weight, EnableScoring, Explanation, Query, Scorer, Weight};
+use tantivy::query::{Bm25StatisticsProvider, Bm25Weight, EnableScoring, Explanation, Query, Scorer, Weight};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{DocId, DocSet, Score, SegmentReader, TERMINATED, TantivyError, Term};
 
@@ -20,8 +20,8 @@ pub trait Scoring: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// When the segment cannot be read.
     fn scores(&self, segment: &SegmentReader, bm25: &[Bm25Weight]) -> tantivy::Result<Vec<Self::Number>>;
 
-    /// The terms whose rarity it needs.
-    fn rated(&self) -> Vec<Term>;
+    /// The terms whose rarity it needs: of each group, as if it were one term.
+    fn rated(&self) -> Vec<Vec<Term>>;
 }
 
 /// Every word must begin a word of one of the fields. Each adds the best grade of where it stands; half of it where it is
@@ -36,16 +36,24 @@ pub struct Graded {
 /// Any of this, each adding to the score.
 #[derive(Clone, Debug)]
 pub struct Summed {
-    /// By how rare the term is in the index, and how frequent in the row (Okapi BM25), times the boost.
-    pub words: Vec<(Term, Score)>,
+    pub words: Vec<Sought>,
     /// Any of these terms adds this much, once.
     pub values: Vec<(Vec<Term>, Score)>,
+}
+
+/// A word in one field, which counts by how rare it is in the index, and how frequent in the row (Okapi BM25).
+#[derive(Clone, Debug)]
+pub struct Sought {
+    pub whole: Term,
+    /// Words that begin with it: they count half.
+    pub longer: Vec<Term>,
+    pub boost: Score,
 }
 
 impl Scoring for Graded {
     type Number = u16;
 
-    fn rated(&self) -> Vec<Term> {
+    fn rated(&self) -> Vec<Vec<Term>> {
         Vec::new()
     }
 
@@ -83,21 +91,25 @@ impl Scoring for Graded {
 impl Scoring for Summed {
     type Number = Score;
 
-    fn rated(&self) -> Vec<Term> {
-        self.words.iter().map(|(term, _)| term.clone()).collect()
+    fn rated(&self) -> Vec<Vec<Term>> {
+        let group = |word: &Sought| std::iter::once(&word.whole).chain(&word.longer).cloned().collect();
+        self.words.iter().map(group).collect()
     }
 
     fn scores(&self, segment: &SegmentReader, bm25: &[Bm25Weight]) -> tantivy::Result<Vec<Score>> {
         let mut total = vec![0.0; segment.max_doc() as usize];
-        for ((term, boost), bm25) in self.words.iter().zip(bm25) {
-            let index = segment.inverted_index(term.field())?;
-            let Some(info) = index.get_term_info(term)? else { continue };
-            let lengths = segment.get_fieldnorms_reader(term.field())?;
-            each_block(&index, &info, IndexRecordOption::WithFreqs, |docs, counts| {
-                for (doc, count) in docs.iter().zip(counts) {
-                    total[*doc as usize] += boost * bm25.score(lengths.fieldnorm_id(*doc), *count);
-                }
-            })?;
+        for (word, bm25) in self.words.iter().zip(bm25) {
+            let field = word.whole.field();
+            let (index, lengths) = (segment.inverted_index(field)?, segment.get_fieldnorms_reader(field)?);
+            let longer = word.longer.iter().map(|term| (term, word.boost / 2.0));
+            for (term, boost) in std::iter::once((&word.whole, word.boost)).chain(longer) {
+                let Some(info) = index.get_term_info(term)? else { continue };
+                each_block(&index, &info, IndexRecordOption::WithFreqs, |docs, counts| {
+                    for (doc, count) in docs.iter().zip(counts) {
+                        total[*doc as usize] += boost * bm25.score(lengths.fieldnorm_id(*doc), *count);
+                    }
+                })?;
+            }
         }
         for (terms, weight) in &self.values {
             // A row that has two of them has it once.
@@ -159,15 +171,23 @@ impl<S: Scoring> Query for Dense<S> {
     fn weight(&self, scoring: EnableScoring<'_>) -> tantivy::Result<Box<dyn Weight>> {
         let bm25 = match scoring {
             EnableScoring::Enabled { statistics_provider, .. } => {
-                let terms = self.scoring.rated();
-                let rated =
-                    terms.iter().map(|term| Bm25Weight::for_terms(statistics_provider, std::slice::from_ref(term)));
-                rated.collect::<tantivy::Result<_>>()?
+                let groups = self.scoring.rated();
+                groups.iter().map(|terms| rarity(statistics_provider, terms)).collect::<tantivy::Result<_>>()?
             }
             EnableScoring::Disabled { .. } => Vec::new(),
         };
         Ok(Box::new(DenseWeight { dense: self.clone(), bm25 }))
     }
+}
+
+/// Of terms of one field, as if they were one: a row that has two of them counts twice.
+fn rarity(statistics: &dyn Bm25StatisticsProvider, terms: &[Term]) -> tantivy::Result<Bm25Weight> {
+    let (mut having, rows) = (0, statistics.total_num_docs()?);
+    for term in terms {
+        having += statistics.doc_freq(term)?;
+    }
+    let words = terms.first().map_or(Ok(0), |term| statistics.total_num_tokens(term.field()))?;
+    Ok(Bm25Weight::for_one_term_without_explain(having.min(rows), rows, words as Score / rows.max(1) as Score))
 }
 
 impl<S: Scoring> Weight for DenseWeight<S> {

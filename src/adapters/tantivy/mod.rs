@@ -10,6 +10,7 @@ mod directory;
 mod fields;
 mod folder;
 mod groups;
+mod longer;
 mod page;
 mod queries;
 #[cfg(test)]
@@ -377,7 +378,7 @@ impl Search for Replica {
     async fn discover(&self, wanted: &Wanted) -> Result<Vec<Hit>, Error> {
         let wanted = wanted.clone();
         self.search(move |shared, searcher| {
-            let query = queries::wanted(&shared.fields, searcher.schema(), &wanted);
+            let query = queries::wanted(&shared.fields, searcher, &wanted).map_err(unavailable)?;
             let found = searcher.search(&query, &Best { limit: wanted.limit }).map_err(unavailable)?;
             let hits = found.into_iter().map(|(score, address)| Ok(Hit { row: shared.row(searcher, address)?, score }));
             hits.collect()

@@ -1,13 +1,14 @@
 //! Questions as the index understands them.
 
-use super::dense::{Dense, Graded, Summed};
+use super::dense::{Dense, Graded, Sought, Summed};
 use super::fields::{Fields, Standing, UPDATED_AT, scope};
+use super::longer::longer;
 use crate::domain::Weight;
 use crate::ports::search::{Among, Filter, Wanted};
 use std::ops::Bound;
-use tantivy::Term;
 use tantivy::query::{BooleanQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermQuery, TermSetQuery};
 use tantivy::schema::{IndexRecordOption, Schema};
+use tantivy::{Searcher, Term};
 
 type Boxed = Box<dyn Query>;
 
@@ -20,20 +21,23 @@ pub fn among(fields: &Fields, schema: &Schema, among: &Among) -> BooleanQuery {
 }
 
 /// The rows that a discovery may find, each with its score.
-pub fn wanted(fields: &Fields, schema: &Schema, wanted: &Wanted) -> BooleanQuery {
-    let mut clauses = restrictions(fields, schema, &wanted.among);
+///
+/// # Errors
+/// When the index cannot be read.
+pub fn wanted(fields: &Fields, searcher: &Searcher, wanted: &Wanted) -> tantivy::Result<BooleanQuery> {
+    let mut clauses = restrictions(fields, searcher.schema(), &wanted.among);
     let scopes = scopes(fields, &wanted.among, Standing::Open);
     clauses.extend(graded(fields, &wanted.among, &scopes).map(|graded| (Occur::Must, silent(graded))));
-    let rare = wanted.words.iter().flat_map(|word| {
-        Weight::ALL.map(|weight| {
-            let term = Term::from_field_text(fields.texts[weight as usize], word);
-            (term, f32::from(grade(weight)) / 2.0)
-        })
-    });
+    let mut words = Vec::with_capacity(wanted.words.len() * Weight::ALL.len());
+    for (word, weight) in wanted.words.iter().flat_map(|word| Weight::ALL.map(|weight| (word, weight))) {
+        let field = fields.texts[weight as usize];
+        let (whole, longer) = (Term::from_field_text(field, word), longer(searcher, field, word)?);
+        words.push(Sought { whole, longer, boost: f32::from(grade(weight)) / 2.0 });
+    }
     let values = wanted.values.iter().map(|(filter, weight)| (terms(fields, filter), *weight));
-    let summed = Summed { words: rare.collect(), values: values.collect() };
+    let summed = Summed { words, values: values.collect() };
     clauses.push((Occur::Must, Box::new(Dense { scoring: summed, scopes })));
-    BooleanQuery::new(clauses)
+    Ok(BooleanQuery::new(clauses))
 }
 
 /// All but whose rows, and their words.

@@ -264,6 +264,18 @@ async fn a_discovery_shows_what_works_first_and_nothing_that_is_over() {
     let hits = replica.discover(&ask).await.unwrap();
     let ids: Vec<_> = hits.iter().map(|hit| hit.row.stream.id.as_u64_pair().1).collect();
     assert_eq!(ids, [5, 2, 1], "both words, one word, and what is offline last");
+    let ask = Wanted { among: all(), words: words::words("contr"), values: vec![], limit: 10 };
+    let begun = replica.discover(&ask).await.unwrap();
+    assert_eq!(
+        begun.iter().map(|hit| hit.row.stream.id.as_u64_pair().1).collect::<Vec<_>>(),
+        [2, 5, 1],
+        "by a beginning"
+    );
+    let ask = Wanted { among: all(), words: words::words("contract"), values: vec![], limit: 10 };
+    let whole = replica.discover(&ask).await.unwrap();
+    assert_eq!(whole[0].score, 2.0 * begun[0].score, "which counts half");
+    let ask = Wanted { among: all(), words: words::words("co"), values: vec![], limit: 10 };
+    assert_eq!(replica.discover(&ask).await.unwrap(), [], "two letters begin too much");
     let legal = Filter { name: "category".into(), values: vec!["legal".into()] };
     let ask = Wanted { among: all(), words: vec![], values: vec![(legal, 5.0)], limit: 2 };
     let hits = replica.discover(&ask).await.unwrap();

@@ -98,7 +98,11 @@ impl Engine<'_> {
         told: &mut Told,
     ) -> Result<bool, Error> {
         if let Some(known) = known.filter(|known| known.status != "active") {
-            let advice = if known.status == "closed" { "that is final: use another name" } else { "resume it first" };
+            let advice = if known.status == "closed" {
+                "that is final: take it out of the manifest, or use another name"
+            } else {
+                "resume it first"
+            };
             told.outcome = Fate::Refused;
             told.refuse(
                 &tenant.name,

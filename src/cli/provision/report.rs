@@ -141,7 +141,7 @@ impl Shown {
         }
         if self.agents.decommissioned > 0 {
             let decommissioned = HumanCount(self.agents.decommissioned);
-            let advice = "which is final: a group with another key has new ones";
+            let advice = "which is final: a higher count, or a group with another key, has new ones";
             output::line(format!("{decommissioned} agents that are wanted were decommissioned, {advice}"))?;
         }
         let commands = HumanCount(self.commands);
@@ -155,15 +155,17 @@ impl Shown {
     fn counts(&self) -> comfy_table::Table {
         let rows = [("tenants", &self.tenants), ("agents", &self.agents)];
         let columns: &[&str] = match self.verb {
-            Verb::Status => &["WHAT", "WANTED", "THERE", "MISSING", "DIFFERENT", "REFUSED"],
+            Verb::Status => &["WHAT", "WANTED", "THERE", "MISSING", "DIFFERENT", "ENDED", "REFUSED"],
             Verb::Plan => &["WHAT", "WANTED", "TO CREATE", "TO CHANGE", "UNCHANGED", "REFUSED"],
             Verb::Apply => &["WHAT", "WANTED", "CREATED", "CHANGED", "UNCHANGED", "REFUSED", "UNDECIDED"],
         };
         let mut table = output::table(columns.iter().copied());
         for (what, tally) in rows {
-            let there = tally.wanted.saturating_sub(tally.created + tally.decommissioned);
             let numbers = match self.verb {
-                Verb::Status => vec![tally.wanted, there, tally.wanted - there, tally.changed, tally.refused],
+                Verb::Status => {
+                    let ended = tally.decommissioned;
+                    vec![tally.wanted, tally.there(), tally.created, tally.changed, ended, tally.refused]
+                }
                 Verb::Plan => vec![tally.wanted, tally.created, tally.changed, tally.unchanged, tally.refused],
                 Verb::Apply => {
                     vec![tally.wanted, tally.created, tally.changed, tally.unchanged, tally.refused, tally.undecided]
@@ -226,7 +228,8 @@ impl Shown {
     }
 
     fn differs(&self) -> bool {
-        [&self.tenants, &self.agents].into_iter().any(|tally| tally.unchanged < tally.wanted)
+        // What somebody ended stays so: no run changes it, and waiting for it would be in vain.
+        [&self.tenants, &self.agents].into_iter().any(|tally| tally.unchanged + tally.decommissioned < tally.wanted)
     }
 }
 

@@ -44,6 +44,11 @@ impl Tally {
         self.done_before += other.done_before;
     }
 
+    /// Those that are there, as they are wanted or not, before the run.
+    pub fn there(&self) -> u64 {
+        self.wanted.saturating_sub(self.created + self.decommissioned + self.refused)
+    }
+
     /// Whether all that is wanted is there now.
     pub fn is_settled(&self) -> bool {
         self.refused == 0 && self.undecided == 0

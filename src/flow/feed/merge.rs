@@ -31,8 +31,11 @@ const PAGE_MAX: usize = 500;
 const RECORD_BYTES_GUESS: usize = 1024;
 /// While there is something to give, other logs are looked at this often.
 const SWEEP: Duration = Duration::from_millis(5);
-/// A reader that must read the journal and is less far back only met the moment in which the feed began to keep a log.
+/// A reader that is less far back is not told: one that must read the journal only met the moment in which the feed began
+/// to keep a log.
 const BEHIND_MIN: u64 = 256;
+/// A reader whose next record is older than this is late, wherever it is read from.
+const LATE: Micros = 5_000_000;
 
 /// Which records a reader wants.
 pub type Wanted = Arc<dyn Fn(&Record) -> bool + Send + Sync>;
@@ -46,9 +49,11 @@ pub struct Subscribe {
     pub wanted: Wanted,
     /// Most bytes that it holds, and one record of each log.
     pub bytes_max: usize,
+    /// Whether it comes back to where it was: then it is told how far back that is.
+    pub is_resumed: bool,
 }
 
-/// How far back a reader is that cannot be served from memory any more.
+/// How far back a reader is that did not keep up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
     /// Records of its logs that are published and not looked at.
@@ -71,6 +76,8 @@ pub struct Subscription {
     is_hungry: bool,
     /// It has had everything once, or since it fell behind.
     is_live: bool,
+    /// It is told when it falls behind: from when it was live, or comes back, until it was told.
+    is_unwarned: bool,
     behind: bool,
     _hold: Option<Hold>,
 }
@@ -101,7 +108,7 @@ impl Feed {
     /// # Errors
     /// When the fleet has no such log, or the journal cannot be read.
     pub async fn subscribe(&self, ask: Subscribe) -> Result<Subscription, Error> {
-        let Subscribe { logs, until, wanted, bytes_max } = ask;
+        let Subscribe { logs, until, wanted, bytes_max, is_resumed } = ask;
         let mut lanes = Vec::with_capacity(logs.len());
         for (number, (log, after)) in logs.into_iter().enumerate() {
             let end = until.as_ref().and_then(|until| until.get(number).copied());
@@ -128,6 +135,7 @@ impl Feed {
             swept: None,
             is_hungry: false,
             is_live: false,
+            is_unwarned: is_resumed,
             behind: false,
             _hold: hold,
         })
@@ -144,8 +152,9 @@ impl Subscription {
         if self.is_hungry || self.next.is_empty() || is_stale {
             self.fill().await?;
         }
-        if self.next.is_empty() {
-            self.is_live = true;
+        match self.next.peek() {
+            None => (self.is_live, self.is_unwarned) = (true, true),
+            Some(Reverse((recorded_at, _))) => self.heed(self.shared.clock.now() - recorded_at >= LATE),
         }
         Ok(self.pop())
     }
@@ -194,7 +203,15 @@ impl Subscription {
         self.lanes.iter().map(|lane| lane.at)
     }
 
-    /// Once each time that the reader was up to date and fell so far back that memory does not have what comes next.
+    /// Notes that the reader fell behind, where that is so and it was not told.
+    fn heed(&mut self, is_late: bool) {
+        if is_late && self.is_unwarned && self.lag() >= BEHIND_MIN {
+            (self.is_live, self.is_unwarned, self.behind) = (false, false, true);
+        }
+    }
+
+    /// Once each time that the reader was up to date, or came back, and is so far back that memory does not have what
+    /// comes next, or that this is seconds old.
     pub fn fell_behind(&mut self) -> Option<Behind> {
         if !std::mem::take(&mut self.behind) {
             return None;
@@ -234,10 +251,7 @@ impl Subscription {
     }
 
     fn hold(&mut self, number: usize, page: Page) {
-        if page.is_from_log && self.is_live && self.lag() >= BEHIND_MIN {
-            self.is_live = false;
-            self.behind = true;
-        }
+        self.heed(page.is_from_log);
         let lane = &mut self.lanes[number];
         lane.looked = page.through;
         lane.held = page.records.into();

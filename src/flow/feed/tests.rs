@@ -45,8 +45,13 @@ const LOGS: u16 = 3;
 
 impl World {
     fn new(ring_bytes_max: usize) -> Self {
+        Self::new_at(0, ring_bytes_max)
+    }
+
+    /// With a clock that stands still. The first record is of the time 1.
+    fn new_at(now: Micros, ring_bytes_max: usize) -> Self {
         let journal = Arc::new(Logs { logs: Mutex::new(vec![Vec::new(); usize::from(LOGS)]), ..Logs::default() });
-        let feed = Arc::new(Feed::new(Source::Told, journal.clone(), Arc::new(At(0)), LOGS.into(), ring_bytes_max));
+        let feed = Arc::new(Feed::new(Source::Told, journal.clone(), Arc::new(At(now)), LOGS.into(), ring_bytes_max));
         Self { journal, feed, time: 0 }
     }
 
@@ -70,9 +75,13 @@ impl World {
     }
 
     async fn read_from(&self, after: [u64; LOGS as usize]) -> Subscription {
+        self.read(after, false).await
+    }
+
+    async fn read(&self, after: [u64; LOGS as usize], is_resumed: bool) -> Subscription {
         let wanted: Wanted = Arc::new(|record| record.kind == RecordKind::Event);
         let logs = (0..LOGS).zip(after).map(|(partition, after)| (log(partition), after)).collect();
-        self.feed.subscribe(Subscribe { logs, until: None, wanted, bytes_max: 20_000 }).await.unwrap()
+        self.feed.subscribe(Subscribe { logs, until: None, wanted, bytes_max: 20_000, is_resumed }).await.unwrap()
     }
 }
 
@@ -174,6 +183,33 @@ async fn a_reader_that_falls_out_of_the_ring_is_told_once_and_misses_nothing() {
 }
 
 #[tokio::test]
+async fn a_reader_that_is_seconds_late_is_told_once_although_memory_has_it_all() {
+    let mut world = World::new_at(10_000_000, usize::MAX);
+    let mut reader = world.read_from([0; 3]).await;
+    world.write(0, 3);
+    drain(&mut reader, usize::MAX).await;
+    assert_eq!(reader.fell_behind(), None, "few records are no backlog");
+    world.write(0, 1_000);
+    drain(&mut reader, 1).await;
+    assert_eq!(reader.fell_behind().unwrap().records, 1_003 - 4);
+    world.write(0, 1_000);
+    drain(&mut reader, usize::MAX).await;
+    assert_eq!(reader.fell_behind(), None, "it had not caught up");
+}
+
+#[tokio::test]
+async fn a_reader_that_comes_back_is_told_how_far_behind_it_is_and_a_new_one_is_not() {
+    let mut world = World::new_at(10_000_000, usize::MAX);
+    world.write(0, 1_000);
+    let mut new = world.read([1, 0, 0], false).await;
+    drain(&mut new, 1).await;
+    assert_eq!(new.fell_behind(), None);
+    let mut back = world.read([1, 0, 0], true).await;
+    drain(&mut back, 1).await;
+    assert_eq!(back.fell_behind().map(|behind| behind.records), Some(998));
+}
+
+#[tokio::test]
 async fn a_reader_that_has_an_end_comes_to_it() {
     let mut world = World::new(usize::MAX);
     world.write(0, 5);
@@ -181,7 +217,8 @@ async fn a_reader_that_has_an_end_comes_to_it() {
     let logs = [(log(0), 0), (log(1), 0), (log(2), 0)];
     let heads = world.feed.heads(&logs.map(|(log, _)| log)).await.unwrap();
     world.write(0, 5);
-    let ask = Subscribe { logs: logs.into(), until: Some(heads), wanted: Arc::new(|_| true), bytes_max: 10_000 };
+    let wanted: Wanted = Arc::new(|_| true);
+    let ask = Subscribe { logs: logs.into(), until: Some(heads), wanted, bytes_max: 10_000, is_resumed: false };
     let mut reader = world.feed.subscribe(ask).await.unwrap();
     assert!(!reader.is_over());
     assert_eq!(drain(&mut reader, usize::MAX).await.len(), 8);

@@ -64,7 +64,7 @@ pub enum Because {
     Below(String),
     /// It is, or stands below, a skill that the text names.
     Meant(String),
-    /// These words of the text stand in it.
+    /// These words of the text stand in it, or begin a word of it.
     Words(Vec<String>),
 }
 
@@ -199,13 +199,15 @@ fn reasons(state: &AnyState, words: &[String], values: &Values) -> Vec<Reason> {
     reasons.into_iter().map(|(_, reason)| reason).collect()
 }
 
-/// Which of the words stand in a text, in their order.
+/// Which of the words stand in a text, or begin a word of it, in their order.
 fn found_in(text: &str, words: &[String]) -> Vec<String> {
     let mut there = BTreeSet::new();
     words::indexed(text, |word| {
         there.insert(word);
     });
-    words.iter().filter(|word| there.contains(*word)).cloned().collect()
+    let begins = |word: &String| there.range(word.clone()..).next().is_some_and(|next| next.starts_with(word));
+    let is_there = |word: &&String| there.contains(*word) || (words::may_begin(word) && begins(word));
+    words.iter().filter(is_there).cloned().collect()
 }
 
 fn shortened(text: &str) -> String {

@@ -212,6 +212,8 @@ fn what_changed_in_a_manifest_is_all_that_is_sent() {
     desk.write(&changed.replace("count: 8, category: office", "count: 9, category: office"));
     let (_, _, summary) = apply(&[]);
     assert_eq!((&summary["agents"]["decommissioned"], &summary["commands"]), (&json!(3), &json!(0)), "{summary}");
+    let (code, _, summary, _) = desk.provision(&server, &["status"]);
+    assert_eq!(code, Some(0), "what was ended is nothing to wait for: {summary}");
     server.stop();
     folder.check();
 }
