@@ -2,6 +2,7 @@
 //! of little but UUIDs.
 
 use crate::domain::{Rejection, StreamId};
+use crate::flow::gateway::Wait;
 use crate::flow::outcome::{Outcome, OutcomeKind};
 use crate::flow::receive::Refused;
 use axum::response::{IntoResponse, Response};
@@ -11,10 +12,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 /// Bytes of an answer without a reason, with some room.
-pub const ANSWER_BYTES: usize = 192;
+pub const ANSWER_BYTES: usize = 224;
 
-/// Appends the answer for a command that was taken.
-pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, outcome: &Outcome) {
+/// Appends the answer for a command that was taken; with how far it is, where it was waited for.
+pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, outcome: &Outcome, reached: Option<Wait>) {
     out.extend_from_slice(b"{\"id\":\"");
     write_uuid(out, command_id);
     out.extend_from_slice(b"\",\"subject\":\"");
@@ -25,6 +26,11 @@ pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, out
     write_json(out, &outcome.version);
     out.extend_from_slice(b",\"reason\":");
     write_json(out, &outcome.reason);
+    if let Some(reached) = reached {
+        out.extend_from_slice(b",\"reached\":\"");
+        out.extend_from_slice(reached.name().as_bytes());
+        out.push(b'"');
+    }
     out.push(b'}');
 }
 
@@ -70,10 +76,10 @@ mod tests {
     use crate::domain::{Aggregate, TenantId};
     use crate::flow::receive::{Code, Problem};
 
-    fn written(outcome: &Outcome) -> String {
+    fn written(outcome: &Outcome, reached: Option<Wait>) -> String {
         let stream = StreamId::new(TenantId(Uuid::from_u128(1)), Aggregate::Agent, Uuid::from_u128(2));
         let mut out = Vec::new();
-        write_outcome(&mut out, Uuid::from_u128(3), &stream, outcome);
+        write_outcome(&mut out, Uuid::from_u128(3), &stream, outcome, reached);
         assert!(outcome.reason.is_some() || out.len() <= ANSWER_BYTES);
         String::from_utf8(out).unwrap()
     }
@@ -83,15 +89,16 @@ mod tests {
         let log = StreamId::new(TenantId::SHARED, Aggregate::Agent, Uuid::nil()).log(4);
         let mut outcome = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
         assert_eq!(
-            written(&outcome),
+            written(&outcome, Some(Wait::Accepted)),
             "{\"id\":\"00000000-0000-0000-0000-000000000003\",\"subject\":\"00000000-0000-0000-0000-000000000002\",\
-             \"outcome\":\"accepted\",\"version\":null,\"reason\":null}"
+             \"outcome\":\"accepted\",\"version\":null,\"reason\":null,\"reached\":\"accepted\"}"
         );
+        outcome = Outcome { kind: OutcomeKind::DeadLettered, version: Some(u64::MAX), ..outcome };
+        assert!(written(&outcome, Some(Wait::Searchable)).ends_with(",\"reached\":\"searchable\"}"));
         outcome.kind = OutcomeKind::Refused;
-        outcome.version = Some(u64::MAX);
         outcome.reason = Some(Rejection::new("stale", "say \"when\"").with("version", 7));
         assert_eq!(
-            written(&outcome),
+            written(&outcome, None),
             "{\"id\":\"00000000-0000-0000-0000-000000000003\",\"subject\":\"00000000-0000-0000-0000-000000000002\",\
              \"outcome\":\"refused\",\"version\":18446744073709551615,\
              \"reason\":{\"code\":\"stale\",\"message\":\"say \\\"when\\\"\",\"details\":{\"version\":\"7\"}}}"

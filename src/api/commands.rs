@@ -6,8 +6,8 @@ use super::problem::{INVALID_ATTRIBUTE, NOT_UTF8, Problem, UNAVAILABLE, UNSUPPOR
 use super::{Services, answer, body};
 use crate::domain::StreamId;
 use crate::domain::record::ATTRIBUTE_BYTES_MAX;
-use crate::flow::gateway::{Submission, Wait};
-use crate::flow::outcome::{Outcome, OutcomeKind};
+use crate::flow::gateway::{Answered, Submission, Wait};
+use crate::flow::outcome::OutcomeKind;
 use crate::flow::receive::{Attributes, Data, Item, Media, Received, Receiver, Refused, Shape, media};
 use axum::extract::Request;
 use axum::response::Response;
@@ -164,10 +164,10 @@ pub async fn submit_one(
     timeout: Duration,
 ) -> Result<(Uuid, StreamId, OutcomeKind, Response), Problem> {
     let (command_id, stream) = (submission.envelope.command_id, submission.envelope.stream);
-    let outcomes = services.gateway.submit(vec![submission], wait, timeout).await?;
-    let outcome = outcomes.first().ok_or_else(unanswered)?;
+    let answered = services.gateway.answered(vec![submission], wait, timeout).await?;
+    let Answered { outcome, reached } = answered.first().ok_or_else(unanswered)?;
     let mut out = Vec::with_capacity(answer::ANSWER_BYTES);
-    answer::write_outcome(&mut out, command_id, &stream, outcome);
+    answer::write_outcome(&mut out, command_id, &stream, outcome, Some(*reached));
     let status = if outcome.kind == OutcomeKind::Accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
     let mut response = answer::json(status, out);
     // An outcome is of this moment and this caller's.
@@ -187,11 +187,11 @@ async fn batch(services: &Services, items: Vec<Item>, wait: Wait, timeout: Durat
             })
         })
         .collect();
-    let outcomes = match taken.is_empty() {
+    let answered = match taken.is_empty() {
         true => Vec::new(),
-        false => services.gateway.submit(taken, wait, timeout).await?,
+        false => services.gateway.answered(taken, wait, timeout).await?,
     };
-    let (status, out) = batch_answer(&slots, &outcomes)?;
+    let (status, out) = batch_answer(&slots, &answered)?;
     Ok(answer::json(status, out))
 }
 
@@ -199,26 +199,26 @@ async fn batch(services: &Services, items: Vec<Item>, wait: Wait, timeout: Durat
 type Slot = Result<(Uuid, StreamId), Refused>;
 
 /// The answer of a batch: 400 when nothing of it could be taken, 202 while anything is only accepted, else 200.
-fn batch_answer(slots: &[Slot], outcomes: &[Outcome]) -> Result<(StatusCode, Vec<u8>), Problem> {
+fn batch_answer(slots: &[Slot], answered: &[Answered]) -> Result<(StatusCode, Vec<u8>), Problem> {
     let mut out = Vec::with_capacity(slots.len() * answer::ANSWER_BYTES + 16);
     out.extend_from_slice(b"{\"items\":[");
-    let mut outcomes_left = outcomes.iter();
+    let mut answers_left = answered.iter();
     for (index, slot) in slots.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         match slot {
             Ok((command_id, stream)) => {
-                let outcome = outcomes_left.next().ok_or_else(unanswered)?;
-                answer::write_outcome(&mut out, *command_id, stream, outcome);
+                let Answered { outcome, reached } = answers_left.next().ok_or_else(unanswered)?;
+                answer::write_outcome(&mut out, *command_id, stream, outcome, Some(*reached));
             }
             Err(refused) => answer::write_refused(&mut out, refused),
         }
     }
     out.extend_from_slice(b"]}");
-    let status = if outcomes.is_empty() && !slots.is_empty() {
+    let status = if answered.is_empty() && !slots.is_empty() {
         StatusCode::BAD_REQUEST
-    } else if outcomes.iter().any(|outcome| outcome.kind == OutcomeKind::Accepted) {
+    } else if answered.iter().any(|answered| answered.outcome.kind == OutcomeKind::Accepted) {
         StatusCode::ACCEPTED
     } else {
         StatusCode::OK
@@ -234,6 +234,7 @@ fn unanswered() -> Problem {
 mod tests {
     use super::*;
     use crate::domain::{Aggregate, TenantId};
+    use crate::flow::outcome::Outcome;
     use crate::flow::receive::{Code, Problem as Unreceived};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -276,8 +277,11 @@ mod tests {
         let problem = Unreceived::new(Code::UnknownType, "no");
         let bad: Slot = Err(Refused { id: Some("x".into()), problem });
         let good: Slot = Ok((Uuid::from_u128(3), stream));
-        let outcome = |kind| Outcome { kind, version: Some(1), reason: None, log: stream.log(1), position: 1 };
-        let status = |slots: &[Slot], outcomes: &[Outcome]| batch_answer(slots, outcomes).unwrap().0;
+        let outcome = |kind| Answered {
+            outcome: Outcome { kind, version: Some(1), reason: None, log: stream.log(1), position: 1 },
+            reached: Wait::Applied,
+        };
+        let status = |slots: &[Slot], answered: &[Answered]| batch_answer(slots, answered).unwrap().0;
         assert_eq!(status(&[bad.clone(), good.clone()], &[outcome(OutcomeKind::Accepted)]), StatusCode::ACCEPTED);
         assert_eq!(status(&[bad.clone(), good.clone()], &[outcome(OutcomeKind::Refused)]), StatusCode::OK);
         assert_eq!(status(std::slice::from_ref(&bad), &[]), StatusCode::BAD_REQUEST);
@@ -286,7 +290,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(json["items"][0]["outcome"], "malformed");
         assert_eq!(json["items"][0]["reason"]["code"], "unknown_type");
-        assert_eq!(json["items"][1]["version"], 1);
+        assert_eq!((&json["items"][1]["version"], &json["items"][1]["reached"]), (&1.into(), &"applied".into()));
         assert!(batch_answer(&[good], &[]).is_err());
     }
 }

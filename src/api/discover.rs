@@ -6,7 +6,7 @@ use super::problem::{INVALID_QUERY, Problem};
 use super::resources::{self, render};
 use super::{Services, answer};
 use crate::domain::Aggregate;
-use crate::flow::query::{Because, DiscoverQuery, Discovered, Filter, Reach};
+use crate::flow::query::{Because, DiscoverQuery, Discovered, Reach};
 use axum::extract::Request;
 use axum::response::Response;
 use hyper::StatusCode;
@@ -45,10 +45,7 @@ fn ask(access: &Access, aggregate: Aggregate, params: &mut Params) -> Result<Dis
         let detail = format!("text is {} bytes long, and at most {TEXT_BYTES_MAX} are read", text.len());
         return Err(Problem::new(&INVALID_QUERY, detail));
     }
-    let wanted: Vec<Filter> = wishes(aggregate)
-        .map(|name| Filter { name: name.to_owned(), values: params.all(name) })
-        .filter(|filter| !filter.values.is_empty())
-        .collect();
+    let wanted = resources::filters(aggregate, wishes(aggregate), params)?;
     let limit = params.number("limit", 1, LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
     let (reach, filters) = resources::selection(access, aggregate, params)?;
     if wanted.is_empty() && crate::domain::words::words(&text).is_empty() {

@@ -7,6 +7,8 @@
 mod ask;
 mod source;
 
+pub use ask::CONTENT_TYPES;
+
 use super::access::{Access, Loopback};
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem, UNAVAILABLE};
 use super::{ApiSettings, Services, answer, body, follow};

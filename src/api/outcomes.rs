@@ -29,6 +29,6 @@ pub async fn get(services: &Services, loopback: Loopback, request: Request) -> R
         return Err(Problem { retry_after: Some(Duration::from_secs(1)), ..Problem::new(&NOT_FOUND, detail) });
     };
     let mut out = Vec::with_capacity(answer::ANSWER_BYTES);
-    answer::write_outcome(&mut out, id, &stream, &outcome);
+    answer::write_outcome(&mut out, id, &stream, &outcome, None);
     Ok(answer::json(StatusCode::OK, out))
 }

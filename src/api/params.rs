@@ -63,6 +63,22 @@ impl Params {
         })
     }
 
+    /// All values of a parameter, each one of `choices`; where there are no choices, any.
+    ///
+    /// # Errors
+    /// When one is another.
+    pub fn any_of(&mut self, name: &'static str, choices: &[&str]) -> Result<Vec<String>, Problem> {
+        let values = self.all(name);
+        let is_known = |value: &String| choices.is_empty() || choices.contains(&value.as_str());
+        match values.iter().find(|value| !is_known(value)) {
+            None => Ok(values),
+            Some(value) => {
+                let detail = format!("{name} is {value:?}, and must be one of: {}", choices.join(", "));
+                Err(Problem::new(&INVALID_QUERY, detail))
+            }
+        }
+    }
+
     /// A whole number within a range.
     ///
     /// # Errors
@@ -88,12 +104,7 @@ impl Params {
     /// # Errors
     /// When either has no such value.
     pub fn wait(&mut self, default: Wait, settings: &ApiSettings) -> Result<(Wait, Duration), Problem> {
-        let choices = [
-            ("accepted", Wait::Accepted),
-            ("applied", Wait::Applied),
-            ("projected", Wait::Projected),
-            ("searchable", Wait::Searchable),
-        ];
+        let choices = Wait::ALL.map(|wait| (wait.name(), wait));
         let wait = self.choice("wait", &choices)?.unwrap_or(default);
         let timeout = self.number("timeout_ms", 0, settings.wait_timeout_max.as_millis() as u64)?;
         Ok((wait, timeout.map_or(settings.wait_timeout, Duration::from_millis)))

@@ -125,11 +125,27 @@ pub fn selection(access: &Access, aggregate: Aggregate, params: &mut Params) -> 
             (Some(Shared::With) | None, _) => reach,
         };
     }
-    let filters = aggregate
-        .all_filters()
-        .map(|name| Filter { name: name.to_owned(), values: params.all(name) })
-        .filter(|filter| !filter.values.is_empty());
-    Ok((reach, filters.collect()))
+    let filters = self::filters(aggregate, aggregate.all_filters(), params)?;
+    Ok((reach, filters))
+}
+
+/// Those of the named filters that are asked for.
+///
+/// # Errors
+/// When one has a value that it can never have: a mistyped one would show nothing, as if there were nothing.
+pub fn filters(
+    aggregate: Aggregate,
+    names: impl Iterator<Item = &'static str>,
+    params: &mut Params,
+) -> Result<Vec<Filter>, Problem> {
+    let mut filters = Vec::new();
+    for name in names {
+        let values = params.any_of(name, &aggregate.choices(name))?;
+        if !values.is_empty() {
+            filters.push(Filter { name: name.to_owned(), values });
+        }
+    }
+    Ok(filters)
 }
 
 /// The ids that are named, each once; of those that may be seen.
@@ -336,6 +352,24 @@ mod tests {
             "{}",
             problem.detail
         );
+    }
+
+    #[test]
+    fn a_value_that_no_resource_can_have_is_refused_with_those_that_it_can() {
+        let table = [
+            (Aggregate::Agent, "risk_tier=HIGH", "risk_tier is \"HIGH\", and must be one of: low, medium, high"),
+            (Aggregate::Agent, "status=active&status=absent", "one of: provisioning, active, idle, maintenance,"),
+            (Aggregate::McpServer, "health=", "one of: unknown, active, degraded, offline"),
+            (Aggregate::McpServer, "transport=http", "one of: stdio, streamable-http, sse"),
+            (Aggregate::LlmBatch, "status=done", "cancelled, deleted"),
+            (Aggregate::LlmBatch, "batch=true", "one of: no, yes"),
+        ];
+        for (aggregate, query, expected) in table {
+            let problem = ask(aggregate, query).unwrap_err();
+            assert_eq!(problem.kind, &INVALID_QUERY);
+            assert!(problem.detail.contains(expected), "{query}: {}", problem.detail);
+        }
+        assert!(ask(Aggregate::Agent, "name=HIGH&risk_tier=high&risk_tier=low").is_ok());
     }
 
     #[test]

@@ -78,6 +78,14 @@ macro_rules! aggregates {
                 std::iter::once("status").chain(self.filters().iter().copied())
             }
 
+            /// All values that a filter can have, where any other is a mistake; empty where it takes any text. A list has
+            /// nothing that is absent.
+            pub fn choices(self, filter: &str) -> Vec<&'static str> {
+                let mut choices = match self { $(Self::$kind => <$folder::$kind as Decider>::choices(filter)),+ };
+                choices.retain(|choice| *choice != "absent");
+                choices
+            }
+
             /// Whether the replica that a node searches in holds this resource.
             pub fn is_searched(self) -> bool {
                 match self { $(Self::$kind => <$folder::$kind as Decider>::SEARCHED),+ }

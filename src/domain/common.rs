@@ -14,16 +14,7 @@ pub enum Health {
     Offline,
 }
 
-impl Health {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Active => "active",
-            Self::Degraded => "degraded",
-            Self::Offline => "offline",
-        }
-    }
-}
+names! { Health: Unknown "unknown", Active "active", Degraded "degraded", Offline "offline" }
 
 /// What goes into or comes out of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

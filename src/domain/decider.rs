@@ -74,6 +74,10 @@ pub trait Decider: 'static {
     /// The values of one of [`Self::FILTERS`]; a row passes a filter when any of them equals it.
     fn facet(state: &Self::State, filter: &str) -> Vec<String>;
 
+    /// All values that `status`, or one of [`Self::FILTERS`], can have where these are few and known; empty where any text
+    /// may be one.
+    fn choices(filter: &str) -> Vec<&'static str>;
+
     /// Those of [`Self::FILTERS`] whose values the state itself holds, as text or as an id; see [`Sieve`](super::Sieve).
     const VERBATIM: &'static [&'static str];
 

@@ -4,6 +4,9 @@
 //! ids come with the arguments; what is decided depends on nothing else. That is what makes a replay decide as the live
 //! system did.
 
+#[macro_use]
+mod names;
+
 pub mod audit;
 pub mod checks;
 pub mod common;

@@ -125,6 +125,7 @@ impl<D: Decider> Outcome<D> {
             let event = through_the_wire::<D>(event);
             D::evolve(&mut state, &event, &meta(self.stream, self.version + 1 + step as u64));
             passes_its_sieve::<D>(&state);
+            has_values_that_may_be_asked_for::<D>(&state);
         }
         state
     }
@@ -143,6 +144,16 @@ fn passes_its_sieve<D: Decider>(state: &D::State) {
             let asked = [(*filter, std::slice::from_ref(&value))];
             assert!(Sieve::new(D::AGGREGATE, asked).lets_through(&bytes), "{filter} {value:?}");
         }
+    }
+}
+
+/// Nothing that a list may be asked for is taken for a mistake, whatever the state.
+fn has_values_that_may_be_asked_for<D: Decider>(state: &D::State) {
+    let values = D::FILTERS.iter().map(|filter| (*filter, D::facet(state, filter)));
+    for (filter, values) in values.chain([("status", vec![D::status(state).to_owned()])]) {
+        let choices = D::AGGREGATE.choices(filter);
+        let is_known = |value: &String| choices.is_empty() || choices.contains(&value.as_str());
+        assert!(values.iter().all(is_known), "{filter} is {values:?}, and not of {choices:?}");
     }
 }
 

@@ -28,6 +28,28 @@ pub enum Wait {
     Searchable,
 }
 
+impl Wait {
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::Applied, Self::Projected, Self::Searchable];
+
+    /// As in requests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Applied => "applied",
+            Self::Projected => "projected",
+            Self::Searchable => "searchable",
+        }
+    }
+}
+
+/// What a command came to while its caller waited.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    pub outcome: Outcome,
+    /// How far it is: less than what was waited for where the time ran out before, or where this node does not search.
+    pub reached: Wait,
+}
+
 pub struct Gateway {
     topics: Arc<dyn Topics>,
     hub: Arc<OutcomeHub>,
@@ -63,17 +85,20 @@ impl Gateway {
         wait: Wait,
         timeout: Duration,
     ) -> Result<Vec<Outcome>, topic::Error> {
-        self.submit_in(Lane::Outside, commands, wait, timeout).await
+        let answered = self.answered(commands, wait, timeout).await?;
+        Ok(answered.into_iter().map(|answered| answered.outcome).collect())
     }
 
-    /// As [`Self::submit`], for what the system produces for itself.
-    pub async fn submit_in(
+    /// As [`Self::submit`], and tells how far each command is.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn answered(
         &self,
-        lane: Lane,
         commands: Vec<Submission>,
         wait: Wait,
         timeout: Duration,
-    ) -> Result<Vec<Outcome>, topic::Error> {
+    ) -> Result<Vec<Answered>, topic::Error> {
         let watch = Stopwatch::start();
         let deadline = Instant::now() + timeout;
         let mut taken = Vec::with_capacity(commands.len());
@@ -91,18 +116,18 @@ impl Gateway {
             accepted.push(Arc::new(command));
         }
         let count = accepted.len() as u64;
-        if let Err(error) = self.topics.produce(accepted, lane).await {
+        if let Err(error) = self.topics.produce(accepted, Lane::Outside).await {
             self.forget(taken);
             return Err(error);
         }
         handles().receive_commands.increment(count);
         handles().receive_bytes.increment(bytes as u64);
         watch.record(&handles().receive_accept);
-        let mut outcomes = Vec::with_capacity(taken.len());
+        let mut answered = Vec::with_capacity(taken.len());
         for taken in taken {
-            outcomes.push(self.outcome(taken, wait, deadline).await);
+            answered.push(self.answer(taken, wait, deadline).await);
         }
-        Ok(outcomes)
+        Ok(answered)
     }
 
     /// The logs of an aggregate.
@@ -116,28 +141,42 @@ impl Gateway {
         tokio::time::timeout(timeout, futures::future::join_all(waits)).await.is_ok()
     }
 
-    async fn outcome(&self, taken: Taken, wait: Wait, deadline: Instant) -> Outcome {
+    async fn answer(&self, taken: Taken, wait: Wait, deadline: Instant) -> Answered {
         let Taken { stream, command_id, waiting } = taken;
         let log = stream.log(self.partitions);
-        let accepted = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
+        let outcome = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
+        let accepted = Answered { outcome, reached: Wait::Accepted };
         let Some(mut waiting) = waiting else { return accepted };
         let Ok(Ok(outcome)) = tokio::time::timeout_at(deadline, &mut waiting).await else {
             drop(waiting);
             self.hub.forget(stream, command_id);
             return accepted;
         };
-        if wait >= Wait::Projected {
-            let _ = tokio::time::timeout_at(deadline, self.projected.wait(log, outcome.position)).await;
+        let reached = self.reached(&outcome, stream, wait, deadline).await;
+        Answered { outcome, reached }
+    }
+
+    /// Waits until what was decided can be read; tells how far it came.
+    async fn reached(&self, outcome: &Outcome, stream: StreamId, wait: Wait, deadline: Instant) -> Wait {
+        if wait <= Wait::Applied {
+            return Wait::Applied;
         }
-        if wait == Wait::Searchable
-            && let (Some(search), Some(version)) = (&self.search, outcome.version)
-            // A stream of which nothing is but refusals has no row.
-            && version > 0
-            && stream.aggregate.is_searched()
+        if tokio::time::timeout_at(deadline, self.projected.wait(stream.log(self.partitions), outcome.position))
+            .await
+            .is_err()
         {
-            let _ = tokio::time::timeout_at(deadline, search.shown(stream, version)).await;
+            return Wait::Applied;
         }
-        outcome
+        // A stream of which nothing is but refusals has no row.
+        let version = outcome.version.filter(|version| *version > 0 && stream.aggregate.is_searched());
+        match (wait, version, &self.search) {
+            (Wait::Searchable, None, _) => Wait::Searchable,
+            (Wait::Searchable, Some(version), Some(search)) => {
+                let shown = tokio::time::timeout_at(deadline, search.shown(stream, version)).await;
+                if shown.is_ok() { Wait::Searchable } else { Wait::Projected }
+            }
+            _ => Wait::Projected,
+        }
     }
 
     fn forget(&self, taken: Vec<Taken>) {
@@ -157,9 +196,11 @@ struct Taken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::TenantId;
     use crate::flow::query::stores::Stores;
     use std::collections::HashMap;
     use tokio::sync::watch;
+    use uuid::Uuid;
 
     #[tokio::test(start_paused = true)]
     async fn views_are_waited_for_until_they_show_every_log() {
@@ -178,5 +219,28 @@ mod tests {
         assert!(!gateway.shown(&tips, Duration::from_secs(1)).await, "one log is behind");
         marks[&logs[2]].0.send_replace(6);
         assert!(gateway.shown(&tips, Duration::from_secs(1)).await);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_tells_how_far_its_command_is() {
+        let partitions = Partitions::from(1);
+        let marks: HashMap<LogId, _> = partitions.logs().map(|log| (log, watch::channel(5))).collect();
+        let projected: HashMap<_, _> = marks.iter().map(|(log, (_, mark))| (*log, mark.clone())).collect();
+        let gateway = Gateway::new(Arc::new(Stores::default()), Arc::default(), Arc::new(projected), partitions);
+        let reached = async |aggregate, position, wait| {
+            let stream = StreamId::new(TenantId(Uuid::from_u128(1)), aggregate, Uuid::from_u128(2));
+            let log = stream.log(partitions);
+            let outcome = Outcome { kind: OutcomeKind::Applied, version: Some(1), reason: None, log, position };
+            gateway.reached(&outcome, stream, wait, Instant::now() + Duration::from_secs(1)).await
+        };
+        assert_eq!(reached(Aggregate::Agent, 6, Wait::Applied).await, Wait::Applied);
+        assert_eq!(reached(Aggregate::Agent, 5, Wait::Projected).await, Wait::Projected);
+        assert_eq!(reached(Aggregate::Agent, 6, Wait::Projected).await, Wait::Applied, "the views are behind");
+        assert_eq!(reached(Aggregate::Agent, 6, Wait::Searchable).await, Wait::Applied);
+        assert_eq!(reached(Aggregate::Agent, 5, Wait::Searchable).await, Wait::Projected, "this node does not search");
+        assert_eq!(
+            reached(Aggregate::LlmRequest, 5, Wait::Searchable).await,
+            Wait::Searchable,
+            "there is no more to come"
+        );
     }
 }

@@ -1,8 +1,10 @@
 //! The operations of OpenAI's files and batches.
 
 use super::completions::answering;
-use super::components::reference;
+use super::components::{EXAMPLE_COMMAND, reference};
+use super::examples::answers;
 use super::operations::{Operation, described};
+use super::{FILE as FILE_ID, completion};
 use crate::domain::llm_batch::{FILE_BYTES_MAX, LINE_BYTES_MAX, REQUESTS_MAX};
 use serde_json::{Value, json};
 
@@ -11,6 +13,8 @@ const BATCH: &str = "BatchObject";
 
 pub fn create_file() -> Operation {
     let mut operation = found("create-file", "Uploads a file of requests: JSON lines, each with a custom_id.", FILE);
+    let request = json!({ "model": "local/small", "messages": [{ "role": "user", "content": "Hello" }] });
+    let request = json!({ "custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": request });
     let properties = json!({ "file": { "type": "string", "format": "binary" }, "purpose": { "const": "batch" } });
     operation.body = Some(json!({
         "required": true,
@@ -20,9 +24,13 @@ pub fn create_file() -> Operation {
         ),
         "content": { "multipart/form-data": { "schema": {
             "type": "object", "properties": properties, "required": ["file", "purpose"], "additionalProperties": false,
-        } } },
+        }, "example": { "purpose": "batch", "file": lines(&request) } } },
     }));
     operation
+}
+
+fn lines(line: &Value) -> String {
+    format!("{line}\n")
 }
 
 pub fn list_files() -> Operation {
@@ -41,7 +49,9 @@ pub fn get_file() -> Operation {
 
 pub fn file_content() -> Operation {
     let mut content = described("JSON lines.", json!({ "type": "string" }), None);
-    content["content"] = json!({ "application/jsonl": { "schema": { "type": "string" } } });
+    let answer = json!({ "status_code": 200, "request_id": EXAMPLE_COMMAND, "body": completion::chat() });
+    let line = json!({ "id": EXAMPLE_COMMAND, "custom_id": "a", "response": answer, "error": null });
+    content["content"] = json!({ "application/jsonl": { "schema": { "type": "string" }, "example": lines(&line) } });
     answering(
         "get-file-content",
         "The lines of a file; answers and errors are made from the requests' records.",
@@ -52,8 +62,9 @@ pub fn file_content() -> Operation {
 pub fn delete_file() -> Operation {
     let text = json!({ "type": "string" });
     let deleted = json!({ "type": "object", "properties": { "id": text, "object": { "const": "file" }, "deleted": { "const": true } }, "required": ["id", "object", "deleted"] });
+    let example = json!({ "id": FILE_ID, "object": "file", "deleted": true });
     let summary = "Shows a file no more, neither it nor its content; the history keeps what is recorded.";
-    answering("delete-file", summary, described("Deleted.", deleted, None))
+    answering("delete-file", summary, described("Deleted.", deleted, Some(example)))
 }
 
 pub fn create_batch() -> Operation {
@@ -73,7 +84,9 @@ pub fn create_batch() -> Operation {
         "required": ["input_file_id", "endpoint", "completion_window"],
         "additionalProperties": false,
     });
-    operation.body = Some(json!({ "required": true, "content": { "application/json": { "schema": schema } } }));
+    let example = json!({ "input_file_id": FILE_ID, "endpoint": "/v1/chat/completions", "completion_window": "24h" });
+    operation.body =
+        Some(json!({ "required": true, "content": { "application/json": { "schema": schema, "example": example } } }));
     operation
 }
 
@@ -106,7 +119,10 @@ fn listed(id: &str, summary: &str, schema: &str, limit_max: u64) -> Operation {
         },
         "required": ["object", "data", "has_more"],
     });
-    let mut operation = answering(id, summary, described("Found.", page, None));
+    let item = answers::of(schema).unwrap_or_default();
+    let (first, last) = (&item["id"], &item["id"]);
+    let example = json!({ "object": "list", "data": [item], "first_id": first, "last_id": last, "has_more": false });
+    let mut operation = answering(id, summary, described("Found.", page, Some(example)));
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": limit_max });
     operation.own_parameters = vec![
         parameter("limit", limit, "Most items of the page."),

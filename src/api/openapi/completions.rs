@@ -1,10 +1,12 @@
 //! The operations of OpenAI's API. What a provider takes and gives is its own: the document shows what every one has, and
 //! leaves the rest open.
 
+use super::completion;
 use super::components::reference;
+use super::examples::answers;
 use super::operations::{Operation, described};
 use crate::domain::llm_request::payload::PAYLOAD_BYTES_MAX;
-use crate::domain::llm_request::{self, DEADLINE_MS_MAX};
+use crate::domain::llm_request::{self, DEADLINE_MS_MAX, Priority};
 use serde_json::{Value, json};
 
 /// Statuses of errors in OpenAI's form.
@@ -34,12 +36,17 @@ pub fn complete(operation: llm_request::Operation) -> Operation {
     required.push(if operation == llm_request::Operation::Embeddings { "input" } else { "messages" });
     let schema =
         json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": true });
-    let mut found = described("The provider's answer, untouched.", json!({ "type": "object" }), None);
+    let answered = match operation {
+        llm_request::Operation::ChatCompletion => "ChatCompletion",
+        llm_request::Operation::Embeddings => "Embeddings",
+    };
+    let mut found = described("The provider's answer, untouched.", reference(answered), None);
     if operation == llm_request::Operation::ChatCompletion {
-        found["content"]["text/event-stream"] = json!({ "schema": { "type": "string" } });
+        found["content"]["text/event-stream"] =
+            json!({ "schema": { "type": "string" }, "example": completion::chunks() });
     }
     let mut operation = answering(id, summary, found);
-    let classes = json!({ "enum": ["interactive", "normal", "batch"], "default": "interactive" });
+    let classes = json!({ "enum": Priority::NAMES, "default": "interactive" });
     let deadline = json!({ "type": "integer", "minimum": 1, "maximum": DEADLINE_MS_MAX });
     let key = json!({ "type": "string", "minLength": 1, "maxLength": 1024 });
     operation.own_parameters = vec![
@@ -63,7 +70,8 @@ pub fn answer() -> Operation {
     let summary = "What a request was answered, as its provider said it; 404 while there is no answer, and where it is not \
                    kept.";
     let mut operation = Operation::reading("get-llm-request-answer", "llm_request", summary, "Status");
-    operation.answers = vec![(200, described("OpenAI-style JSON.", json!({ "type": "object" }), None))];
+    let either = json!({ "anyOf": [reference("ChatCompletion"), reference("Embeddings")] });
+    operation.answers = vec![(200, described("The provider's answer.", either, answers::of("ChatCompletion")))];
     operation
 }
 
@@ -103,7 +111,8 @@ pub fn rate() -> Operation {
 
 pub fn models() -> Operation {
     let listed = json!({ "type": "object", "properties": { "object": { "const": "list" }, "data": { "type": "array", "items": reference("OfferedModel") } }, "required": ["object", "data"] });
-    answering("list-models", "The models that the tenant may name.", described("Found.", listed, None))
+    let example = json!({ "object": "list", "data": [answers::of("OfferedModel")] });
+    answering("list-models", "The models that the tenant may name.", described("Found.", listed, Some(example)))
 }
 
 pub fn model() -> Operation {

@@ -2,13 +2,15 @@
 
 use super::convert::json_schema;
 use super::event::command_event;
-use super::{batches, completions, explanation, imports, registry, resource, search, status, trace};
+use super::{batches, completion, completions, explanation, imports, registry, resource, search, status, trace};
 use crate::api::answer::outcome_name;
 use crate::api::entry::KIND_CHOICES;
 use crate::api::params::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::api::problem::{CONTENT_TYPE_PROBLEM, KINDS, Problem};
 use crate::domain::Aggregate;
+use crate::domain::common::Health;
 use crate::domain::usage::{Dimension, Window};
+use crate::flow::gateway::Wait;
 use crate::flow::outcome::OutcomeKind;
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
@@ -62,6 +64,7 @@ fn schemas() -> Map<String, Value> {
     schemas.extend(search::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(registry::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(trace::schemas().map(|(name, schema)| (name.to_owned(), schema)));
+    schemas.extend(completion::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas.extend(completions::schemas().map(|(name, schema)| (name.to_owned(), schema)));
     schemas
 }
@@ -83,13 +86,18 @@ fn answer() -> Value {
             "outcome": { "enum": outcomes, "description": "malformed: could not be read, and was not recorded; only in batches." },
             "version": { "type": ["integer", "null"], "description": "The stream's version after it, once decided." },
             "reason": { "anyOf": [reference("Reason"), { "type": "null" }] },
+            "reached": {
+                "enum": Wait::ALL.map(Wait::name),
+                "description": "How far it is, in the words of wait: less than what was asked for where the wait ran out before \
+                    (what is missing comes later, unasked), or where this node does not search. Of commands that are sent.",
+            },
         },
         "examples": [answer_example()],
     })
 }
 
 pub fn answer_example() -> Value {
-    json!({ "id": EXAMPLE_COMMAND, "subject": EXAMPLE_AGENT, "outcome": "applied", "version": 1, "reason": null })
+    json!({ "id": EXAMPLE_COMMAND, "subject": EXAMPLE_AGENT, "outcome": "applied", "version": 1, "reason": null, "reached": "projected" })
 }
 
 fn batch_answer() -> Value {
@@ -226,7 +234,7 @@ fn heartbeat() -> Value {
         "required": ["id", "health", "lease_ms"],
         "properties": {
             "id": { "type": "string", "format": "uuid" },
-            "health": { "enum": ["unknown", "active", "degraded", "offline"] },
+            "health": { "enum": Health::NAMES },
             "lease_ms": { "type": "integer", "description": "How long the agent stays healthy without another heartbeat." },
         },
         "examples": [{ "id": EXAMPLE_AGENT, "health": "active", "lease_ms": 30000 }],
@@ -276,8 +284,8 @@ fn parameters() -> Value {
         "IdempotencyKey": header("Idempotency-Key", json!({ "type": "string", "minLength": 1, "maxLength": 1024 }), "Stands for a missing id of the command."),
         "IfMatch": with_example("\"3\"", header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,18}\"$" }), "The ETag of the resource: refuse unless it is still at this version.")),
         "IfNoneMatch": with_example("\"3\"", header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version.")),
-        "Wait": query("wait", json!({ "enum": ["accepted", "applied", "projected", "searchable"] }), "Answer once the command is durable, decided, shown by the routes that read, or found by this node's searches, sorts and counts too. /v1/commands waits for accepted unless asked, the others for projected."),
-        "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says how far the command is."),
+        "Wait": query("wait", json!({ "enum": Wait::ALL.map(Wait::name) }), "Answer once the command is durable, decided, shown by the routes that read, or found by this node's searches, sorts and counts too. /v1/commands waits for accepted unless asked, the others for projected."),
+        "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says in reached how far the command is."),
         "Limit": query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT }), "Most items of the page."),
         "AsOf": as_of(),
         "AsOfTime": {

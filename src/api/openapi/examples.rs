@@ -1,6 +1,9 @@
-//! An example of each command, the least that it needs; and of a resource.
+//! An example of each command, the least that it needs; of each kind of resource; and of each answer.
 
-use super::components::{EXAMPLE_AGENT, EXAMPLE_TENANT, EXAMPLE_TIME};
+pub mod answers;
+pub mod resources;
+
+use super::components::EXAMPLE_AGENT;
 use serde_json::{Value, json};
 
 const SERVER: &str = "5d0f6a1e-3c2b-4a19-8f7e-6d5c4b3a2910";
@@ -61,21 +64,6 @@ fn of_models_and_requests(command: &str) -> Value {
         "RateAnswer" => json!({ "score": 0.9 }),
         _ => json!({}),
     }
-}
-
-/// An agent as it is shown.
-pub fn agent() -> Value {
-    json!({
-        "id": EXAMPLE_AGENT, "tenant": EXAMPLE_TENANT, "version": 1, "status": "provisioning", "name": "ada",
-        "category": "research", "purpose": "finds papers", "role": "analyst", "instructions": null, "skills": ["search"],
-        "domains": [], "owner": null, "project": null, "risk_tier": "medium", "confidence_threshold": null,
-        "requirements": {
-            "cost_per_1k_tokens_micro_usd_max": null, "latency_ms_max": null, "quality_min": null,
-            "context_tokens_min": null, "modalities": ["text"],
-        },
-        "lifecycle": "provisioning", "health": "unknown", "revision": 0, "template": null, "reason": "",
-        "created_at": EXAMPLE_TIME, "updated_at": EXAMPLE_TIME,
-    })
 }
 
 fn payload() -> &'static str {

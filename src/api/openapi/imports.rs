@@ -2,8 +2,9 @@
 
 use super::components::{EXAMPLE_AGENT, reference};
 use super::operations::{Operation, described};
+use crate::api::imports::CONTENT_TYPES;
 use crate::flow::import::{Kind, TARGETS};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub fn import() -> Operation {
     let mut taken = described(
@@ -13,8 +14,6 @@ pub fn import() -> Operation {
         Some(example()),
     );
     taken["content"]["text/event-stream"] = json!({ "schema": { "type": "string" }, "example": events() });
-    let text = || json!({ "schema": { "type": "string" } });
-    let document = || json!({ "schema": { "type": ["object", "array"] }, "example": [{ "packageName": "@acme/search", "runtime": "node" }] });
     Operation {
         id: "import".into(),
         tag: "commands",
@@ -26,14 +25,26 @@ pub fn import() -> Operation {
             "required": true,
             "description": "Of agents JSON lines of any length, imported as they come; of the others a document, or several \
                 one after the other.",
-            "content": {
-                "application/json": document(),
-                "application/x-ndjson": text(),
-                "application/json-seq": text(),
-            },
+            "content": CONTENT_TYPES.map(|media| (media.to_owned(), taken_as(media))).into_iter().collect::<Map<_, _>>(),
         })),
         answers: vec![(200, taken)],
         problems: vec![400, 405, 408, 413, 415, 503],
+    }
+}
+
+/// A body of this type: JSON, and what is a text to OpenAPI.
+fn taken_as(media: &str) -> Value {
+    let agents =
+        [json!({ "id": "4711", "name": "ada", "category": "research" }), json!({ "id": "4712", "name": "bob" })];
+    let lines = |before: &str| agents.iter().map(|agent| format!("{before}{agent}\n")).collect::<String>();
+    match media {
+        "application/json" => json!({
+            "schema": { "type": ["object", "array"] },
+            "example": [{ "packageName": "@acme/search", "runtime": "node" }],
+        }),
+        // RFC 7464: each text begins with a record separator.
+        "application/json-seq" => json!({ "schema": { "type": "string" }, "example": lines("\u{1e}") }),
+        _ => json!({ "schema": { "type": "string" }, "example": lines("") }),
     }
 }
 

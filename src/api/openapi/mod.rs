@@ -2,6 +2,7 @@
 //! fall behind them.
 
 mod batches;
+mod completion;
 mod completions;
 mod components;
 mod convert;

@@ -134,9 +134,15 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::CancelBatch => batches::cancel_batch(),
         Endpoint::Registry(call) => registry::operation(call),
         Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
-        Endpoint::Ready => open("readyz", "Whether requests can be served.", json_content(reference("Status"), None)),
+        Endpoint::Ready => {
+            let ready = json_content(reference("Status"), Some(json!({ "status": "ready" })));
+            open("readyz", "Whether requests can be served.", ready)
+        }
         Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
-        Endpoint::OpenApi => open("openapi", "This document.", content("application/json", "object")),
+        Endpoint::OpenApi => {
+            let example = json!({ "openapi": "3.1.0", "info": { "title": "AgentVerse" }, "paths": {} });
+            open("openapi", "This document.", json_content(json!({ "type": "object" }), Some(example)))
+        }
     };
     operation.into_json()
 }
@@ -159,13 +165,16 @@ fn commands() -> Operation {
         },
     });
     let either = json!({ "anyOf": [reference("Answer"), reference("BatchAnswer")] });
-    let mut accepted =
-        described("Accepted; at least one is not decided yet. Ask for its outcome.", either.clone(), None);
+    let mut accepted = described(
+        "Accepted; at least one is not decided yet. Ask for its outcome.",
+        either.clone(),
+        accepted_example(),
+    );
     accepted["headers"] = json!(event::answered("Of one command: where to ask for its outcome."));
     let mut refused = described(
         "Nothing was taken. A batch of which nothing can be read is answered item by item.",
         reference("BatchAnswer"),
-        None,
+        Some(malformed_example()),
     );
     refused["content"][CONTENT_TYPE_PROBLEM] = json!({ "schema": reference("Problem") });
     Operation {
@@ -183,6 +192,21 @@ fn commands() -> Operation {
         ],
         problems: vec![403, 405, 408, 413, 415, 503],
     }
+}
+
+/// What is not decided yet.
+fn accepted_example() -> Option<Value> {
+    let mut answer = answer_example();
+    answer["outcome"] = json!("accepted");
+    answer["version"] = Value::Null;
+    answer["reached"] = json!("accepted");
+    Some(answer)
+}
+
+fn malformed_example() -> Value {
+    let message = "there is no command agent.RegisterAgnt; see GET /openapi.json for those there are";
+    let reason = json!({ "code": "unknown_type", "message": message, "details": {} });
+    json!({ "items": [{ "id": "hire-4711", "subject": null, "outcome": "malformed", "version": null, "reason": reason }] })
 }
 
 fn command_operation(aggregate: Aggregate, command: &'static str, id: String) -> Operation {
@@ -207,7 +231,14 @@ fn command_operation(aggregate: Aggregate, command: &'static str, id: String) ->
         body: Some(body),
         answers: vec![
             (200, decided),
-            (202, described("Accepted, but the wait ran out. Ask for its outcome.", reference("Answer"), None)),
+            (
+                202,
+                described(
+                    "Accepted, but the wait ran out. Ask for its outcome.",
+                    reference("Answer"),
+                    accepted_example(),
+                ),
+            ),
         ],
         problems: vec![400, 403, 405, 408, 413, 415, 503],
     }
@@ -242,8 +273,7 @@ fn get(aggregate: Aggregate) -> Operation {
     let mut operation =
         Operation::reading(format!("get-{}", aggregate.name()), aggregate.name(), format!("One {what}."), "");
     operation.shared_parameters.extend(["IfNoneMatch", "AsOf"]);
-    let example = (aggregate == Aggregate::Agent).then(examples::agent);
-    let mut found = json_content(reference(&type_name(aggregate)), example);
+    let mut found = json_content(reference(&type_name(aggregate)), None);
     found["headers"] = json!({ "ETag": { "schema": { "type": "string" }, "description": "The version, in quotes." } });
     operation.answers =
         vec![(200, found), (304, json!({ "description": "It is still at the version of If-None-Match." }))];
@@ -262,6 +292,7 @@ fn history(aggregate: Aggregate) -> Operation {
         json!({ "name": "Last-Event-ID", "in": "header", "required": false, "schema": { "type": "integer", "minimum": 0 }, "description": "With Accept: text/event-stream: go on after the entry with this id." }),
     ];
     if let Some((_, found)) = operation.answers.first_mut() {
+        found["content"]["application/json"]["example"] = examples::answers::history(aggregate);
         found["content"]["text/event-stream"] = json!({ "schema": { "type": "string", "description": "With Accept: text/event-stream the history is followed: each entry is an event whose id is its position and whose name is its type; an event named end comes once nothing more can happen." } });
     }
     operation.answers.push((204, json!({ "description": "Nothing came after Last-Event-ID, and nothing can." })));
@@ -337,7 +368,10 @@ fn json_content(schema: Value, example: Option<Value>) -> Value {
     described("Found.", schema, example)
 }
 
+/// A JSON answer. Where it has no example of its own it has its schema's.
 pub fn described(description: &str, schema: Value, example: Option<Value>) -> Value {
+    let name = || schema["$ref"].as_str()?.strip_prefix("#/components/schemas/");
+    let example = example.or_else(|| examples::answers::of(name()?));
     let mut media = json!({ "schema": schema });
     if let Some(example) = example {
         media["example"] = example;

@@ -1,13 +1,14 @@
 //! The operations of the built-in schema registry: Confluent's, below a path of their own.
 
 use super::components::reference;
+use super::examples::answers;
 use super::operations::Operation;
-use crate::api::registry::{Call, MEDIA};
-use serde_json::{Value, json};
+use crate::api::registry::{Call, MEDIA, MEDIA_TAKEN};
+use serde_json::{Map, Value, json};
 
 pub fn operation(call: Call) -> Operation {
     let (id, summary, found, own) = told(call);
-    let mut answers = vec![(200, answered("Found.", found))];
+    let mut answers = vec![(200, answered("Found.", found, Some(example(call))))];
     let (own_parameters, body) = match call {
         _ if call.is_refused() => {
             // They are there to say why, and have no other answer; the document wants one all the same.
@@ -27,10 +28,15 @@ pub fn operation(call: Call) -> Operation {
     if call == Call::Register {
         statuses.push(409);
     }
-    let error = |status| (status, answered("An error in Confluent's form.", reference("RegistryError")));
+    let error = |status| {
+        (status, answered("An error in Confluent's form.", reference("RegistryError"), answers::of("RegistryError")))
+    };
     answers.extend(statuses.into_iter().map(error));
-    let schema = if call.is_refused() { json!({ "type": "object" }) } else { reference("RegistrySchemaSent") };
-    let content = json!({ MEDIA: { "schema": schema }, "application/json": { "schema": schema } });
+    let (schema, example) = sent(call);
+    let media = || json!({ "schema": schema, "example": example });
+    // What else is taken is for clients that do not say what they send.
+    let named = MEDIA_TAKEN.into_iter().filter(|name| name.ends_with("json"));
+    let content: Map<_, _> = named.map(|name| (name.to_owned(), media())).collect();
     Operation {
         id: format!("registry-{id}"),
         tag: "schema-registry",
@@ -113,8 +119,46 @@ fn query(name: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "query", "required": false, "schema": schema, "description": description })
 }
 
-fn answered(description: &str, schema: Value) -> Value {
-    json!({ "description": description, "content": { MEDIA: { "schema": schema } } })
+fn answered(description: &str, schema: Value, example: Option<Value>) -> Value {
+    json!({ "description": description, "content": { MEDIA: { "schema": schema, "example": example } } })
+}
+
+/// What a call's body is, and an example. Levels and modes are Confluent's; all are refused, as they are fixed here.
+fn sent(call: Call) -> (Value, Value) {
+    let one = |name: &str, values: &[&str]| json!({ "type": "object", "properties": { name: { "enum": values } }, "required": [name], "additionalProperties": true });
+    match call {
+        Call::SetConfig | Call::SetSubjectConfig => {
+            (one("compatibility", &LEVELS), json!({ "compatibility": "BACKWARD" }))
+        }
+        Call::SetMode | Call::SetSubjectMode => (one("mode", &MODES), json!({ "mode": "READWRITE" })),
+        _ => (reference("RegistrySchemaSent"), json!({ "schema": answers::IDLE_AGENT, "schemaType": "AVRO" })),
+    }
+}
+
+/// Levels of compatibility, and modes, that Confluent's registry has.
+const LEVELS: [&str; 7] =
+    ["NONE", "BACKWARD", "BACKWARD_TRANSITIVE", "FORWARD", "FORWARD_TRANSITIVE", "FULL", "FULL_TRANSITIVE"];
+const MODES: [&str; 4] = ["READWRITE", "READONLY", "READONLY_OVERRIDE", "IMPORT"];
+
+/// What a call is answered. Of those that are always refused nothing.
+fn example(call: Call) -> Value {
+    let shown = answers::of("RegistrySchema").unwrap_or_default();
+    match call {
+        Call::Subjects | Call::IdSubjects => json!([shown["subject"]]),
+        Call::Versions => json!([1]),
+        Call::Version | Call::Lookup => shown,
+        Call::VersionSchema | Call::IdSchema => serde_json::from_str(answers::IDLE_AGENT).unwrap_or_default(),
+        Call::ReferencedBy => json!([]),
+        Call::Register => json!({ "id": shown["id"] }),
+        Call::Id => json!({ "schema": shown["schema"] }),
+        Call::IdVersions => json!([{ "subject": shown["subject"], "version": 1 }]),
+        Call::Types => json!(["AVRO"]),
+        Call::Schemas => json!([shown]),
+        Call::Config | Call::SubjectConfig => json!({ "compatibilityLevel": "FULL_TRANSITIVE" }),
+        Call::Mode | Call::SubjectMode => json!({ "mode": "READONLY" }),
+        Call::CompatibleWithOne | Call::CompatibleWithAll => json!({ "is_compatible": true }),
+        _ => Value::Null,
+    }
 }
 
 /// A version in a path.

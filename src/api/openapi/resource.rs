@@ -29,11 +29,8 @@ fn schema(aggregate: Aggregate) -> Value {
     let mut properties = common(aggregate);
     properties.extend(fields(aggregate));
     let required: Vec<&String> = properties.keys().collect();
-    let mut schema = json!({ "type": "object", "required": required, "properties": properties });
-    if aggregate == Aggregate::Agent {
-        schema["examples"] = json!([examples::agent()]);
-    }
-    schema
+    let example = examples::resources::of(aggregate);
+    json!({ "type": "object", "required": required, "properties": properties, "examples": [example] })
 }
 
 fn common(aggregate: Aggregate) -> Map<String, Value> {
@@ -44,33 +41,11 @@ fn common(aggregate: Aggregate) -> Map<String, Value> {
         ("id", uuid()),
         ("tenant", uuid()),
         ("version", json!({ "type": "integer", "minimum": 1, "description": version })),
-        ("status", json!({ "type": "string", "enum": statuses(aggregate) })),
+        ("status", json!({ "type": "string", "enum": aggregate.choices("status") })),
         ("created_at", time()),
         ("updated_at", time()),
     ];
     fields.map(|(name, schema)| (name.to_owned(), schema)).into_iter().collect()
-}
-
-fn statuses(aggregate: Aggregate) -> &'static [&'static str] {
-    match aggregate {
-        Aggregate::Tenant => &["active", "suspended", "closed"],
-        Aggregate::AgentTemplate | Aggregate::Skill => &["active", "retired"],
-        Aggregate::Agent => &["provisioning", "active", "idle", "maintenance", "decommissioned"],
-        Aggregate::McpServer | Aggregate::LlmProvider => &["registered", "deregistered"],
-        Aggregate::Coupling => &["active", "suspended", "refused", "ended"],
-        Aggregate::LlmRequest => &["submitted", "started", "completed", "failed", "expired", "cancelled"],
-        Aggregate::LlmBatch => &[
-            "uploading",
-            "uploaded",
-            "deleted",
-            "in_progress",
-            "cancelling",
-            "completed",
-            "failed",
-            "expired",
-            "cancelled",
-        ],
-    }
 }
 
 /// What its kind has beside that.
@@ -137,7 +112,7 @@ fn agent() -> Map<String, Value> {
         "AgentRegistered",
         "profile",
         [
-            ("lifecycle", json!({ "type": "string", "enum": statuses(Aggregate::Agent) })),
+            ("lifecycle", json!({ "type": "string", "enum": Aggregate::Agent.choices("status") })),
             ("health", of("ReportAgentHealth", "health")),
             ("revision", json!({ "type": "integer", "description": "How often its profile was changed." })),
             ("template", of("AgentRegistered", "template")),
@@ -165,7 +140,7 @@ fn mcp_server() -> Map<String, Value> {
             ("reason", reason()),
         ],
     );
-    fields.insert("transport".to_owned(), json!({ "type": "string", "enum": ["stdio", "streamable-http", "sse"] }));
+    fields.insert("transport".to_owned(), json!({ "type": "string", "enum": kind.choices("transport") }));
     fields
 }
 
@@ -227,7 +202,7 @@ fn coupling() -> Map<String, Value> {
 /// A field of a coupling.
 pub fn coupling_field(name: &str) -> Value {
     match name {
-        "status" => json!({ "type": "string", "enum": statuses(Aggregate::Coupling) }),
+        "status" => json!({ "type": "string", "enum": Aggregate::Coupling.choices("status") }),
         name => coupling().remove(name).unwrap_or_default(),
     }
 }
@@ -287,7 +262,7 @@ fn llm_batch() -> Map<String, Value> {
     let of = |field: &str| part(kind, "CloseBatchFile", field);
     let count = || json!({ "type": "integer", "minimum": 0 });
     let metadata = json!({ "type": "object", "additionalProperties": { "type": "string" } });
-    let files = json!({ "type": "string", "enum": ["input", "output", "errors"] });
+    let files = json!({ "type": "string", "enum": kind.choices("file") });
     named([
         ("filename", part(kind, "OpenBatchFile", "filename")),
         ("closed_at", or_null(micros())),
@@ -336,6 +311,15 @@ fn named<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
 pub fn object<const N: usize>(fields: [(&str, Value); N]) -> Value {
     let required = fields.each_ref().map(|(name, _)| *name);
     json!({ "type": "object", "required": required.as_slice(), "properties": named(fields) })
+}
+
+/// An object with these fields, and any others.
+pub fn with_more(properties: Value, required: &[&str]) -> Value {
+    let mut object = json!({ "type": "object", "properties": properties, "additionalProperties": true });
+    if !required.is_empty() {
+        object["required"] = json!(required);
+    }
+    object
 }
 
 /// All fields of a part of a record, and further ones.

@@ -1,6 +1,7 @@
 //! The operations that search, count and discover, and their schemas.
 
 use super::components::reference;
+use super::examples::answers;
 use super::operations::{Operation, described, filter};
 use crate::api::access::is_catalogued;
 use crate::api::discover::{self, LIMIT_DEFAULT, LIMIT_MAX};
@@ -16,9 +17,19 @@ fn query(name: &str, schema: Value, description: &str) -> Value {
 /// The filters of a list, and whose resources it shows.
 pub fn filters(aggregate: Aggregate) -> Vec<Value> {
     let words = "Filter: any of these values. Several filters must all be passed.";
-    let mut parameters: Vec<_> = aggregate.all_filters().map(|name| filter(name, words)).collect();
+    let mut parameters: Vec<_> = aggregate.all_filters().map(|name| filter_of(aggregate, name, words)).collect();
     parameters.extend(shared(aggregate));
     parameters
+}
+
+/// A filter of a kind of resource, with all values that it can have where these are known.
+fn filter_of(aggregate: Aggregate, name: &str, description: &str) -> Value {
+    let mut parameter = filter(name, description);
+    let choices = aggregate.choices(name);
+    if !choices.is_empty() {
+        parameter["schema"]["items"]["enum"] = json!(choices);
+    }
+    parameter
 }
 
 fn shared(aggregate: Aggregate) -> Option<Value> {
@@ -76,6 +87,7 @@ pub fn count(aggregate: Aggregate) -> Operation {
         Aggregate::Tenant => vec!["TenantOnLoopback"],
         _ => vec!["Tenant"],
     };
+    operation.answers = vec![(200, described("Found.", reference("Count"), Some(answers::count(aggregate))))];
     let names: Vec<_> = aggregate.all_filters().collect();
     operation.own_parameters.push(query("group_by", json!({ "enum": names }), "Count by the values of this filter."));
     let groups = json!({ "type": "integer", "minimum": 1, "maximum": GROUPS_MAX, "default": GROUPS_DEFAULT });
@@ -89,6 +101,8 @@ pub fn discover(aggregate: Aggregate) -> Operation {
     let plural = aggregate.plural();
     let summary = format!("Which {plural} can do something: the best first, those that work before those that do not.");
     let mut operation = Operation::reading(format!("discover-{plural}"), aggregate.name(), summary, "Discoveries");
+    operation.answers =
+        vec![(200, described("Found.", reference("Discoveries"), Some(answers::discoveries(aggregate))))];
     let limit = json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT });
     operation.own_parameters = vec![
         query(
@@ -102,7 +116,7 @@ pub fn discover(aggregate: Aggregate) -> Operation {
     for name in &wishes {
         let words =
             "Adds to the score of what has one of these values; a skill is also met by those below it in the taxonomy.";
-        operation.own_parameters.push(filter(name, words));
+        operation.own_parameters.push(filter_of(aggregate, name, words));
     }
     let others = filters(aggregate).into_iter().filter(|it| !wishes.iter().any(|wish| it["name"] == *wish));
     operation.own_parameters.extend(others);

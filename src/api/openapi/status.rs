@@ -2,6 +2,7 @@
 
 use super::components::reference;
 use super::operations::{Operation, described};
+use crate::domain::llm_request::Priority;
 use serde_json::{Value, json};
 
 pub fn requests() -> Operation {
@@ -25,7 +26,7 @@ pub fn schema() -> Value {
     let class = json!({
         "type": "object",
         "properties": {
-            "priority": { "enum": ["interactive", "normal", "batch"] },
+            "priority": { "enum": Priority::NAMES },
             "waiting": count("Requests of all tenants that wait on this node."),
             "oldest_wait_ms": count("How long the oldest of them waits."),
             "begun": count("Requests whose first call began within the last minute."),

@@ -67,6 +67,30 @@ fn every_operation_is_named_once_and_says_what_can_go_wrong() {
     }
 }
 
+/// Whether a media type's bodies can be shown in a document that is JSON.
+fn can_be_shown(media: &str) -> bool {
+    !["application/avro", "text/plain", "text/event-stream"].contains(&media)
+}
+
+#[test]
+fn every_body_has_an_example() {
+    let document = build();
+    let mut lacking = Vec::new();
+    let mut count = 0;
+    for (path, method, operation) in operations(&document) {
+        let answers = operation["responses"].as_object().unwrap().iter().filter(|(status, _)| status.starts_with('2'));
+        let bodies = answers.map(|(_, answer)| &answer["content"]).chain([&operation["requestBody"]["content"]]);
+        for (media, body) in bodies.filter_map(Value::as_object).flatten().filter(|(media, _)| can_be_shown(media)) {
+            count += 1;
+            if body.get("example").is_none_or(Value::is_null) {
+                lacking.push(format!("{method} {path}: {media}"));
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "{lacking:#?}");
+    assert!(count > table().len(), "{count}");
+}
+
 #[test]
 fn every_parameter_of_a_path_is_described() {
     let document = build();

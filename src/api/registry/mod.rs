@@ -34,7 +34,8 @@ use serde_json::{Value, json};
 pub const BASE: &str = "/schema-registry";
 pub const MEDIA: &str = "application/vnd.schemaregistry.v1+json";
 /// What bodies may come as, beside no word of it at all.
-const TAKEN: [&str; 4] = [MEDIA, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream"];
+pub const MEDIA_TAKEN: [&str; 4] =
+    [MEDIA, "application/vnd.schemaregistry+json", "application/json", "application/octet-stream"];
 /// How every subject is held against all of its versions, in both directions.
 const LEVEL: &str = "FULL_TRANSITIVE";
 const MODE: &str = "READONLY";
@@ -68,7 +69,7 @@ fn written(status: StatusCode, json: String) -> Response {
 fn check_media(headers: &HeaderMap) -> Result<(), Fault> {
     let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    match TAKEN.iter().any(|taken| essence.eq_ignore_ascii_case(taken)) {
+    match MEDIA_TAKEN.iter().any(|taken| essence.eq_ignore_ascii_case(taken)) {
         true => Ok(()),
         false => Err(Fault::plain(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,

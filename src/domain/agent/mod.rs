@@ -52,15 +52,7 @@ pub enum RiskTier {
     High,
 }
 
-impl RiskTier {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-        }
-    }
-}
+names! { RiskTier: Low "low", Medium "medium", High "high" }
 
 /// What a registration or a revision leaves an agent with; the payload of both events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -227,18 +219,16 @@ pub enum Lifecycle {
     Decommissioned,
 }
 
-impl Lifecycle {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Provisioning => "provisioning",
-            Self::Active => "active",
-            Self::Idle => "idle",
-            Self::Maintenance => "maintenance",
-            Self::Decommissioned => "decommissioned",
-        }
-    }
+names! { Lifecycle:
+    Absent "absent",
+    Provisioning "provisioning",
+    Active "active",
+    Idle "idle",
+    Maintenance "maintenance",
+    Decommissioned "decommissioned",
+}
 
+impl Lifecycle {
     /// Where an agent may go from here: the state machine at the head of this module.
     pub fn targets(self) -> &'static [Lifecycle] {
         match self {
@@ -306,6 +296,10 @@ impl Decider for Agent {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

@@ -46,6 +46,15 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
     }
 }
 
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Lifecycle::NAMES.to_vec(),
+        "risk_tier" => RiskTier::NAMES.to_vec(),
+        "health" => Health::NAMES.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 pub fn texts(state: &State) -> Vec<Text<'_>> {
     let profile = &state.profile;
     let mut texts = vec![

@@ -97,6 +97,8 @@ pub enum Status {
     Retired,
 }
 
+names! { Status: Absent "absent", Active "active", Retired "retired" }
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub status: Status,
@@ -139,6 +141,10 @@ impl Decider for AgentTemplate {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

@@ -4,11 +4,7 @@ use super::*;
 use serde_json::{Map, Value};
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Active => "active",
-        Status::Retired => "retired",
-    }
+    state.status.name()
 }
 
 /// All fields of the definition, and `reason`.
@@ -32,6 +28,13 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "role" => vec![definition.role.clone()],
         "skill" => definition.skills.clone(),
         "domain" => definition.domains.clone(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

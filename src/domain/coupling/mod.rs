@@ -74,16 +74,7 @@ pub enum Objective {
     Balanced,
 }
 
-impl Objective {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cost => "cost",
-            Self::Latency => "latency",
-            Self::Quality => "quality",
-            Self::Balanced => "balanced",
-        }
-    }
-}
+names! { Objective: Cost "cost", Latency "latency", Quality "quality", Balanced "balanced" }
 
 /// Something that the model must be able to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,15 +114,7 @@ pub enum Hold {
     Provider,
 }
 
-impl Hold {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Manual => "manual",
-            Self::Tenant => "tenant",
-            Self::Provider => "provider",
-        }
-    }
-}
+names! { Hold: Manual "manual", Tenant "tenant", Provider "provider" }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +178,8 @@ pub enum Status {
     Refused,
     Ended,
 }
+
+names! { Status: Absent "absent", Active "active", Suspended "suspended", Refused "refused", Ended "ended" }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -277,6 +262,10 @@ impl Decider for Coupling {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

@@ -2,13 +2,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Active => "active",
-        Status::Suspended => "suspended",
-        Status::Refused => "refused",
-        Status::Ended => "ended",
-    }
+    state.status.name()
 }
 
 pub fn view(state: &State) -> Map<String, Value> {
@@ -64,6 +58,15 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "model_id" => used.map(|model| model.model_id.clone()).into_iter().collect(),
         "objective" => vec![state.request.objective.name().into()],
         "hold" => state.holds.iter().map(|hold| hold.name().into()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
+        "objective" => Objective::NAMES.to_vec(),
+        "hold" => Hold::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

@@ -88,6 +88,18 @@ pub enum Status {
     Cancelled,
 }
 
+names! { Status:
+    Absent "absent",
+    Uploading "uploading",
+    Uploaded "uploaded",
+    InProgress "in_progress",
+    Cancelling "cancelling",
+    Completed "completed",
+    Failed "failed",
+    Expired "expired",
+    Cancelled "cancelled",
+}
+
 /// The input file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputFile {
@@ -220,5 +232,9 @@ impl Decider for LlmBatch {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 }

@@ -23,15 +23,9 @@ pub enum BatchFile {
 
 impl BatchFile {
     pub const ALL: [Self; 3] = [Self::Input, Self::Output, Self::Errors];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Input => "input",
-            Self::Output => "output",
-            Self::Errors => "errors",
-        }
-    }
 }
+
+names! { BatchFile: Input "input", Output "output", Errors "errors" }
 
 /// Why a line is no request of a batch: the batch does not start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

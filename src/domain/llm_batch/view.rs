@@ -3,19 +3,16 @@
 use super::*;
 use serde_json::{Map, Value, json};
 
+/// The status of a file that was deleted.
+const DELETED: &str = "deleted";
+/// The values of the filter `batch`.
+const STARTED: [&str; 2] = ["no", "yes"];
+
 /// A file that was deleted before it became a batch is gone; a batch stays, whatever became of its files.
 pub fn status(state: &State) -> &'static str {
     match state.status {
-        Status::Uploading | Status::Uploaded if state.deleted.input => "deleted",
-        Status::Absent => "absent",
-        Status::Uploading => "uploading",
-        Status::Uploaded => "uploaded",
-        Status::InProgress => "in_progress",
-        Status::Cancelling => "cancelling",
-        Status::Completed => "completed",
-        Status::Failed => "failed",
-        Status::Expired => "expired",
-        Status::Cancelled => "cancelled",
+        Status::Uploading | Status::Uploaded if state.deleted.input => DELETED,
+        status => status.name(),
     }
 }
 
@@ -62,8 +59,18 @@ pub const VERBATIM: &[&str] = &[];
 pub fn facet(state: &State, filter: &str) -> Vec<String> {
     match filter {
         "file" => files(state).into_iter().map(str::to_owned).collect(),
-        "batch" => vec![if state.run.is_some() { "yes" } else { "no" }.to_owned()],
+        "batch" => vec![STARTED[usize::from(state.run.is_some())].to_owned()],
         "operation" => state.run.iter().map(|run| run.operation.name().to_owned()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => [Status::NAMES, &[DELETED]].concat(),
+        "file" => BatchFile::NAMES.to_vec(),
+        "batch" => STARTED.to_vec(),
+        "operation" => Operation::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

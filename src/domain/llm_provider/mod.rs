@@ -62,17 +62,12 @@ pub enum WireProtocol {
     AzureOpenai,
 }
 
-impl WireProtocol {
-    /// As in JSON and Avro.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Openai => "openai",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-            Self::Bedrock => "bedrock",
-            Self::AzureOpenai => "azure_openai",
-        }
-    }
+names! { WireProtocol:
+    Openai "openai",
+    Anthropic "anthropic",
+    Gemini "gemini",
+    Bedrock "bedrock",
+    AzureOpenai "azure_openai",
 }
 
 /// One model as its provider offers it.
@@ -257,6 +252,8 @@ pub enum Status {
     Deregistered,
 }
 
+names! { Status: Absent "absent", Registered "registered", Deregistered "deregistered" }
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub status: Status,
@@ -325,6 +322,10 @@ impl Decider for LlmProvider {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

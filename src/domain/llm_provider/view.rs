@@ -7,11 +7,7 @@ pub const FILTERS: &[&str] = &["name", "wire_protocol", "health", "model"];
 pub const VERBATIM: &[&str] = &["name", "model"];
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Registered => "registered",
-        Status::Deregistered => "deregistered",
-    }
+    state.status.name()
 }
 
 pub fn view(state: &State) -> Map<String, Value> {
@@ -46,6 +42,15 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "wire_protocol" => vec![state.access.wire_protocol.name().into()],
         "health" => vec![state.health.name().into()],
         "model" => state.models.iter().map(|model| model.model_id.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
+        "wire_protocol" => WireProtocol::NAMES.to_vec(),
+        "health" => Health::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

@@ -97,6 +97,16 @@ pub enum Status {
     Cancelled,
 }
 
+names! { Status:
+    Absent "absent",
+    Submitted "submitted",
+    Started "started",
+    Completed "completed",
+    Failed "failed",
+    Expired "expired",
+    Cancelled "cancelled",
+}
+
 /// How an attempt stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AttemptEnd {
@@ -255,5 +265,9 @@ impl Decider for LlmRequest {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 }

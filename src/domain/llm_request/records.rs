@@ -19,14 +19,7 @@ pub enum Operation {
     Embeddings,
 }
 
-impl Operation {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ChatCompletion => "chat_completion",
-            Self::Embeddings => "embeddings",
-        }
-    }
-}
+names! { Operation: ChatCompletion "chat_completion", Embeddings "embeddings" }
 
 /// How urgent a request is, the most urgent first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -39,15 +32,9 @@ pub enum Priority {
     Batch,
 }
 
-impl Priority {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Interactive => "interactive",
-            Self::Normal => "normal",
-            Self::Batch => "batch",
-        }
-    }
+names! { Priority: Interactive "interactive", Normal "normal", Batch "batch" }
 
+impl Priority {
     /// The deadline of a request that names none, in milliseconds from its submission.
     pub fn deadline_ms_default(self) -> i64 {
         match self {

@@ -4,15 +4,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Submitted => "submitted",
-        Status::Started => "started",
-        Status::Completed => "completed",
-        Status::Failed => "failed",
-        Status::Expired => "expired",
-        Status::Cancelled => "cancelled",
-    }
+    state.status.name()
 }
 
 /// Times are microseconds since 1970; `cost_usd` is exact, as text.
@@ -103,6 +95,14 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "provider_id" => state.model().map(|model| model.provider_id.to_string()).into_iter().collect(),
         "model_id" => state.model().map(|model| model.model_id.clone()).into_iter().collect(),
         "priority" => vec![request.priority.name().into()],
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
+        "priority" => Priority::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

@@ -182,6 +182,8 @@ pub enum Status {
     Deregistered,
 }
 
+names! { Status: Absent "absent", Registered "registered", Deregistered "deregistered" }
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub status: Status,
@@ -234,6 +236,10 @@ impl Decider for McpServer {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

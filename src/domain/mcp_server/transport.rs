@@ -12,16 +12,7 @@ pub enum Transport {
     Sse,
 }
 
-impl Transport {
-    /// As in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stdio => "stdio",
-            Self::StreamableHttp => "streamable-http",
-            Self::Sse => "sse",
-        }
-    }
-}
+names! { Transport: Stdio "stdio", StreamableHttp "streamable-http", Sse "sse" }
 
 /// The serde form of both: its name is that of the Avro enum, by which a union finds it.
 #[derive(Serialize, Deserialize)]

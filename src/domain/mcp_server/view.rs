@@ -7,11 +7,7 @@ pub const FILTERS: &[&str] = &["name", "category", "transport", "health", "capab
 pub const VERBATIM: &[&str] = &["name", "category", "capability", "tool"];
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Registered => "registered",
-        Status::Deregistered => "deregistered",
-    }
+    state.status.name()
 }
 
 pub fn view(state: &State) -> Map<String, Value> {
@@ -51,6 +47,15 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "health" => vec![state.health.name().into()],
         "capability" => state.listing.capabilities.clone(),
         "tool" => state.tools.iter().map(|tool| tool.name.clone()).collect(),
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
+        "transport" => Transport::NAMES.to_vec(),
+        "health" => Health::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

@@ -4,11 +4,7 @@ use super::*;
 use serde_json::{Map, Value};
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Active => "active",
-        Status::Retired => "retired",
-    }
+    state.status.name()
 }
 
 /// All fields of the definition, its `parent` (the nearest skill above it, or null), its `category` (the broadest, or its
@@ -39,6 +35,13 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "parent" => definition.ancestors.first().cloned().into_iter().collect(),
         "ancestor" => definition.ancestors.clone(),
         "category" => vec![category(state).to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

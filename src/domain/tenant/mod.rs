@@ -54,17 +54,7 @@ pub enum Tier {
     Onyx,
 }
 
-impl Tier {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Diamond => "diamond",
-            Self::Emerald => "emerald",
-            Self::Sapphire => "sapphire",
-            Self::Opal => "opal",
-            Self::Onyx => "onyx",
-        }
-    }
-}
+names! { Tier: Diamond "diamond", Emerald "emerald", Sapphire "sapphire", Opal "opal", Onyx "onyx" }
 
 records! { pub enum Command in "tenant" {
     ProvisionTenant, ReviseTenant, SetTenantBudget, SetCouplingThreshold, SuspendTenant, ResumeTenant, CloseTenant,
@@ -236,6 +226,8 @@ pub enum Status {
     Closed,
 }
 
+names! { Status: Absent "absent", Active "active", Suspended "suspended", Closed "closed" }
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub status: Status,
@@ -297,6 +289,10 @@ impl Decider for Tenant {
 
     fn facet(state: &State, filter: &str) -> Vec<String> {
         view::facet(state, filter)
+    }
+
+    fn choices(filter: &str) -> Vec<&'static str> {
+        view::choices(filter)
     }
 
     fn texts(state: &State) -> Vec<Text<'_>> {

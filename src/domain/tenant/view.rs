@@ -4,12 +4,7 @@ use super::*;
 use serde_json::{Map, Value, json};
 
 pub fn status(state: &State) -> &'static str {
-    match state.status {
-        Status::Absent => "absent",
-        Status::Active => "active",
-        Status::Suspended => "suspended",
-        Status::Closed => "closed",
-    }
+    state.status.name()
 }
 
 /// `coupling_threshold` is the effective one; `projects` is keyed by name.
@@ -36,6 +31,14 @@ pub fn facet(state: &State, filter: &str) -> Vec<String> {
         "region" => vec![state.region.clone()],
         "tier" => vec![state.tier.name().to_owned()],
         "name" => vec![state.name.clone()],
+        _ => Vec::new(),
+    }
+}
+
+pub fn choices(filter: &str) -> Vec<&'static str> {
+    match filter {
+        "status" => Status::NAMES.to_vec(),
+        "tier" => Tier::NAMES.to_vec(),
         _ => Vec::new(),
     }
 }

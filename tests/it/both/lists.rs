@@ -76,7 +76,6 @@ pub fn filters(pair: &mut Pair) {
             "health=degraded",
             "template=Auditor",
             "template=research%20analyst",
-            "status=nonsense",
             "project=none",
         ]),
     );
@@ -121,6 +120,16 @@ pub fn filters(pair: &mut Pair) {
     ));
     let named = [("agent_id", agent(1)), ("mcp_server_id", server(2)), ("provider_id", provider(2))];
     paths.extend(by("couplings", &named.map(|(name, id)| format!("{name}={id}"))));
+    for wrong in [
+        "agents?status=nonsense",
+        "agents?risk_tier=HIGH",
+        "agents/count?health=",
+        "discover/agents?skill=x&status=done",
+        "mcp-servers?health=bogus",
+        "couplings?status=active&status=gone",
+    ] {
+        pair.ask(400, &Ask::get(format!("/v1/{wrong}")));
+    }
     let mut shown = 0;
     for path in &paths {
         shown += pair.walk(path, 1000).len();
