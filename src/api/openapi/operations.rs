@@ -108,12 +108,7 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::Usage => usage(),
         Endpoint::RequestsStatus => status::requests(),
         Endpoint::ReplicaStatus => search::standing(),
-        Endpoint::DeadLetters => {
-            let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
-            let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
-            operation.shared_parameters.extend(["Limit", "Cursor"]);
-            operation
-        }
+        Endpoint::DeadLetters => dead_letters(),
         Endpoint::DeadLetter => {
             let summary = "One command that ended without being decided.";
             Operation::reading("get-dead-letter", "commands", summary, "DeadLetter")
@@ -133,16 +128,7 @@ pub fn operation(route: &Route) -> Value {
         Endpoint::GetBatch => batches::get_batch(),
         Endpoint::CancelBatch => batches::cancel_batch(),
         Endpoint::Registry(call) => registry::operation(call),
-        Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
-        Endpoint::Ready => {
-            let ready = json_content(reference("Status"), Some(json!({ "status": "ready" })));
-            open("readyz", "Whether requests can be served.", ready)
-        }
-        Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
-        Endpoint::OpenApi => {
-            let example = json!({ "openapi": "3.1.0", "info": { "title": "AgentVerse" }, "paths": {} });
-            open("openapi", "This document.", json_content(json!({ "type": "object" }), Some(example)))
-        }
+        Endpoint::Alive | Endpoint::Ready | Endpoint::Metrics | Endpoint::OpenApi => about_the_node(route.endpoint),
     };
     operation.into_json()
 }
@@ -340,6 +326,29 @@ fn usage() -> Operation {
         query("to", false, time(), "Windows that begin before this time; until now unless asked."),
     ];
     operation
+}
+
+fn dead_letters() -> Operation {
+    let summary = "The tenant's commands that ended without being decided, in the order of their numbers.";
+    let mut operation = Operation::reading("list-dead-letters", "commands", summary, "DeadLetterPage");
+    operation.shared_parameters.extend(["Limit", "Cursor"]);
+    operation
+}
+
+/// What says how the node does, and what it can do.
+fn about_the_node(endpoint: Endpoint) -> Operation {
+    match endpoint {
+        Endpoint::Alive => open("healthz", "Whether the process answers.", json_content(reference("Status"), None)),
+        Endpoint::Ready => {
+            let ready = json_content(reference("Status"), Some(json!({ "status": "ready" })));
+            open("readyz", "Whether requests can be served.", ready)
+        }
+        Endpoint::Metrics => open("metrics", "Metrics in Prometheus' text format.", content("text/plain", "string")),
+        _ => {
+            let example = json!({ "openapi": "3.1.0", "info": { "title": "AgentVerse" }, "paths": {} });
+            open("openapi", "This document.", json_content(json!({ "type": "object" }), Some(example)))
+        }
+    }
 }
 
 fn redrive() -> Operation {

@@ -12,6 +12,9 @@ NOW = datetime.now(timezone.utc)
 # Texts that only the server makes.
 OPAQUE = ("cursor", "Last-Event-ID")
 EVENT = "application/cloudevents"
+# What the description calls a text, the tool is to send as one.
+LINES = ["application/x-ndjson", "application/jsonl", "application/json-seq", "application/json-lines"]
+schemathesis.serializer.alias(LINES, "text/plain")
 
 
 def is_past(text):
