@@ -2,6 +2,7 @@
 
 use super::Kind;
 use super::entry::{Fault, Item, Read, Refused, told_key};
+use super::form;
 use super::offer::Gathering;
 use super::places::Selected;
 use super::read::agents::Mapping;
@@ -117,6 +118,9 @@ impl Reading<'_> {
     /// One JSON text of the body.
     fn text(&mut self, bytes: &[u8], found: &Found<'_>) {
         if let Some(gathering) = &mut self.gathering {
+            if let Some(fault) = form::other_document(self.kind, bytes, found) {
+                return self.refuse(found.at, fault);
+            }
             return match (found.bytes.first(), self.kind) {
                 (Some(b'{'), Kind::LiteLlm) => litellm::read(bytes, found, gathering),
                 (Some(b'{'), _) => models_dev::read(bytes, found, gathering),
@@ -268,16 +272,19 @@ mod tests {
     #[test]
     fn a_list_an_object_with_one_and_entries_alone_are_read_with_their_lines() {
         let kind = Kind::McpServers;
-        assert_eq!(told(kind, "[{\"id\":\"a\"},\n\n {\"id\":\n\"b\"}]"), [key(1, "a"), key(3, "b")]);
-        assert_eq!(told(kind, "{\"servers\":\n[{\"id\":\"a\"}], \"metadata\":{}}"), [key(2, "a")]);
-        assert_eq!(told(kind, "{\"id\":\"a\"}\n{\"id\":\"b\"}\n"), [key(1, "a"), key(2, "b")]);
-        assert_eq!(told(kind, "\u{1e}{\"id\":\"a\"\n\u{1e}{\"id\":\"b\"}"), [key(1, "! -"), key(2, "b")]);
+        assert_eq!(told(kind, "[{\"packageName\":\"a\"},\n\n {\"packageName\":\n\"b\"}]"), [key(1, "a"), key(3, "b")]);
+        assert_eq!(told(kind, "{\"servers\":\n[{\"packageName\":\"a\"}], \"metadata\":{}}"), [key(2, "a")]);
+        assert_eq!(told(kind, "{\"packageName\":\"a\"}\n{\"packageName\":\"b\"}\n"), [key(1, "a"), key(2, "b")]);
+        assert_eq!(
+            told(kind, "\u{1e}{\"packageName\":\"a\"\n\u{1e}{\"packageName\":\"b\"}"),
+            [key(1, "! -"), key(2, "b")]
+        );
         assert_eq!(told(kind, ""), []);
     }
 
     #[test]
     fn one_bad_entry_is_refused_alone_with_its_line_and_its_field() {
-        let text = "[\n{\"id\":\"a\"},\n{\"id\": nope},\n{\"id\":\"c\", \"name\": 7},\n{\"id\":\"d\"}, \"x\"\n]";
+        let text = "[\n{\"packageName\":\"a\"},\n{\"packageName\": nope},\n{\"packageName\":\"c\", \"name\": 7},\n{\"packageName\":\"d\"}, \"x\"\n]";
         let expected = [key(2, "a"), key(3, "! -"), key(4, "! name"), key(5, "d"), key(5, "! -")];
         assert_eq!(told(Kind::McpServers, text), expected);
         let document = Document::read(Kind::McpServers, text.as_bytes());
@@ -286,8 +293,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_off_says_so_and_keeps_what_came_before() {
-        assert_eq!(told(Kind::McpServers, "[{\"id\":\"a\"},\n{\"id\":"), [key(1, "a"), key(2, "! -"), key(2, "! -")]);
-        let object = "{\"servers\":[{\"id\":\"a\"}],\n\"metadata\":";
+        assert_eq!(
+            told(Kind::McpServers, "[{\"packageName\":\"a\"},\n{\"packageName\":"),
+            [key(1, "a"), key(2, "! -"), key(2, "! -")]
+        );
+        let object = "{\"servers\":[{\"packageName\":\"a\"}],\n\"metadata\":";
         assert_eq!(told(Kind::McpServers, object), [key(1, "a"), key(2, "! -")]);
     }
 
@@ -319,7 +329,7 @@ mod tests {
     fn a_version_that_cannot_be_read_is_not_taken_for_none() {
         let latest = |flag: &str, description: &str| {
             format!(
-                "{{\"server\":{{\"name\":\"s\",\"description\":{description}}},\"_meta\":{{\"r\":{{\"isLatest\":{flag}}}}}}}"
+                "{{\"server\":{{\"name\":\"s\",\"version\":\"1\",\"description\":{description}}},\"_meta\":{{\"r\":{{\"isLatest\":{flag}}}}}}}"
             )
         };
         let text = [latest("true", "7"), latest("false", "\"old\"")].join("\n");

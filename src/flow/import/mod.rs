@@ -18,6 +18,7 @@
 mod diff;
 mod document;
 mod entry;
+mod form;
 mod lines;
 mod models;
 mod offer;
@@ -152,6 +153,7 @@ impl Kind {
     }
 
     fn read(self, value: &Value, mapping: &Mapping) -> Result<Read, Fault> {
+        form::check(self, value, mapping.is_said())?;
         match self {
             Self::McpRegistry => read::registry::read(value),
             Self::McpServers => read::servers::read(value),

@@ -137,7 +137,7 @@ fn what_a_file_does_not_say_stays_and_schemas_that_are_known_are_kept() {
 fn servers_of_two_kinds_of_files_that_are_called_alike_are_two() {
     let mut node = Node::default();
     let package = json!({"packageName": "p", "runtime": "node"}).to_string();
-    let called = json!({"name": "p", "category": "c"}).to_string();
+    let called = json!({"name": "p", "category": "c", "tools": []}).to_string();
     assert_eq!(node.import(Kind::McpServers, &package).created.len(), 1);
     assert_eq!(node.import(Kind::McpTools, &called).created.len(), 1);
     assert_eq!(node.import(Kind::McpServers, &package).unchanged, 1);
@@ -149,7 +149,7 @@ fn a_server_that_lists_no_tools_is_known_to_have_none_after_one_import() {
     let text = json!({"name": "p", "tools": []}).to_string();
     assert_eq!(node.import(Kind::McpTools, &text).created.len(), 1);
     assert_eq!(node.import(Kind::McpTools, &text).unchanged, 1);
-    let unlisted = json!({"name": "q"}).to_string();
+    let unlisted = json!({"name": "q", "config": {"mcpServers": {}}}).to_string();
     assert_eq!(node.import(Kind::McpTools, &unlisted).created.len(), 1);
     let empty = json!({"name": "q", "tools": []}).to_string();
     assert_eq!(node.import(Kind::McpTools, &empty).changed["q"], ["tools"]);
@@ -158,11 +158,12 @@ fn a_server_that_lists_no_tools_is_known_to_have_none_after_one_import() {
 #[test]
 fn what_has_ended_is_refused_and_a_template_that_an_import_retired_comes_back() {
     let mut node = Node::default();
-    let server = json!({"name": "s"}).to_string();
+    let server = json!({"name": "s", "version": "1", "packages": []}).to_string();
     node.import(Kind::McpRegistry, &server);
     node.end(Kind::McpRegistry, "s", Some("we do not use it"));
     assert_eq!(node.import(Kind::McpRegistry, &server).refused, [(1, Some("s".into()), None)]);
-    let card = json!({"name": "a", "provider": {"organization": "o"}}).to_string();
+    let card =
+        json!({"name": "a", "url": "http://a.example", "skills": [], "provider": {"organization": "o"}}).to_string();
     node.import(Kind::A2aCards, &card);
     node.end(Kind::A2aCards, "o\na", Some("we do not use it"));
     assert_eq!(node.import(Kind::A2aCards, &card).refused.len(), 1);

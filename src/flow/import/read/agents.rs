@@ -41,11 +41,13 @@ pub struct Mapping {
     sources: [String; TARGETS.len()],
     /// By the same places: the value where a line has none.
     defaults: [Option<Value>; TARGETS.len()],
+    /// Whether a key or a field was named.
+    is_said: bool,
 }
 
 impl Default for Mapping {
     fn default() -> Self {
-        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned), defaults: TARGETS.map(|_| None) }
+        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned), defaults: TARGETS.map(|_| None), is_said: false }
     }
 }
 
@@ -65,6 +67,7 @@ impl Mapping {
                 return Err("the key needs the name of a field".into());
             }
             key.clone_into(&mut mapping.key);
+            mapping.is_said = true;
         }
         let mut mapped = Vec::new();
         for pair in pairs {
@@ -74,6 +77,7 @@ impl Mapping {
             }
             mapped.push(place);
             source.clone_into(&mut mapping.sources[place]);
+            mapping.is_said = true;
         }
         for pair in defaults {
             let (place, value) = target(pair, "our_field=value")?;
@@ -83,6 +87,11 @@ impl Mapping {
             }
         }
         Ok(mapping)
+    }
+
+    /// Whether it was said where fields are, so that any object may be an agent.
+    pub fn is_said(&self) -> bool {
+        self.is_said
     }
 
     /// What a line has for a field, and by what name.

@@ -105,10 +105,18 @@ pub fn read(bytes: &[u8], found: &Found<'_>, gathering: &mut Gathering) {
         _ => {
             let mut lines = Lines::new(bytes);
             for (name, listed) in &members {
-                let Some(key) = provider(&mut lines, name, listed, gathering) else { continue };
-                let parts = scan::members(bytes, listed.at);
+                let parts = match listed.bytes.starts_with(b"{") {
+                    true => scan::members(bytes, listed.at),
+                    false => Vec::new(),
+                };
                 let models = parts.iter().find(|(name, _)| *name == b"\"models\"").map(|(_, models)| *models);
                 let models = models.filter(|models| models.bytes.starts_with(b"{"));
+                if models.is_none() && listed.is_whole {
+                    let fault = Fault::field("models", "is missing, or no object; every provider of models.dev has it");
+                    gathering.refuse(lines.of(listed.at), Some(text(name)), fault);
+                    continue;
+                }
+                let Some(key) = provider(&mut lines, name, listed, gathering) else { continue };
                 for (name, model) in models.map(|models| scan::members(bytes, models.at)).unwrap_or_default() {
                     add(lines.of(model.at), 0, &key, text(name), &model, gathering);
                 }
@@ -338,7 +346,7 @@ mod tests {
         assert_eq!(keys, ["b/y"]);
         let told: Vec<_> = refused.iter().map(|it| (it.line, it.key.as_deref(), it.fault.field.as_deref())).collect();
         let expected = [
-            (1, Some("a"), None),
+            (1, Some("a"), Some("models")),
             (2, Some("b/x"), None),
             (3, Some("b/z"), Some("cost.input")),
             (3, Some("b/y"), None),

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 /// Members of an object under which its entries are listed.
 pub const LISTS: &[&str] = &["skills"];
 /// The class that all others extend.
-const ROOT: &str = "base_skill";
+pub const ROOT: &str = "base_skill";
 
 /// The class with its parent as its only ancestor; [`Parents::complete`] adds those above.
 ///
@@ -55,7 +55,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     })
 }
 
-/// What is above what; also of classes that are refused for something else.
+/// What is above what, as the classes say it; also of classes that are refused for something else.
 #[derive(Debug, Default)]
 pub struct Parents(HashMap<String, Option<String>>);
 
@@ -63,8 +63,7 @@ impl Parents {
     pub fn note(&mut self, value: &Value) {
         let text = |name: &str| value.get(name).and_then(Value::as_str);
         if let Some(name) = text("name") {
-            let parent = text("extends").filter(|parent| *parent != ROOT);
-            self.0.insert(name.to_owned(), parent.map(str::to_owned));
+            self.0.insert(name.to_owned(), text("extends").map(str::to_owned));
         }
     }
 
@@ -85,7 +84,7 @@ impl Parents {
     fn above(&self, name: &str, parent: Option<&String>) -> Result<Vec<String>, String> {
         let mut ancestors: Vec<String> = Vec::new();
         let mut next = parent;
-        while let Some(above) = next {
+        while let Some(above) = next.filter(|above| *above != ROOT) {
             if above == name || ancestors.contains(above) {
                 return Err(format!("leads back to {above}; a skill cannot stand above itself"));
             }
@@ -95,6 +94,9 @@ impl Parents {
             let Some(further) = self.0.get(above) else {
                 return Err(format!("leads to {above}, which is not there; import the whole taxonomy together"));
             };
+            if further.is_none() {
+                return Err(format!("leads to {above}, which is no skill: at last every skill extends {ROOT}"));
+            }
             ancestors.push(above.clone());
             next = further.as_ref();
         }
@@ -156,7 +158,10 @@ mod tests {
         let mut bad = class("planning", "reasoning");
         bad["description"] = json!(7);
         let classes = json!([bad, class("route_planning", "planning"), class("reasoning", "base_skill"),
-            class("lost", "gone"), class("a", "b"), class("b", "a"), {"caption": "x"}]);
+            class("lost", "gone"), class("a", "b"), class("b", "a"), class("x", "base_skill"),
+            class("legal", "base_domain"), {"name": "base_domain", "caption": "Domain", "attributes": {}}]);
+        let mut classes = classes;
+        classes[6]["name"] = json!(null);
         let (read, refused, _) = told(&classes.to_string());
         assert_eq!(read[0], ("route_planning".into(), vec!["planning".into(), "reasoning".into()]));
         assert_eq!(read.len(), 2);
@@ -166,6 +171,8 @@ mod tests {
             (Some("a"), "extends"),
             (Some("b"), "extends"),
             (None, "name"),
+            (Some("legal"), "extends"),
+            (Some("base_domain"), "extends"),
         ];
         let expected: Vec<_> = expected.map(|(key, field)| (key.map(str::to_owned), Some(field.to_owned()))).into();
         assert_eq!(refused, expected);

@@ -137,7 +137,7 @@ mod tests {
             "packages": [{"registry_name": "pypi", "name": "c-mcp", "version": "0.9.1"}]}));
         assert_eq!((listing.transport, listing.package.as_deref()), (Some(Transport::Stdio), Some("pypi:c-mcp")));
         assert_eq!((rank.is_latest, rank.version), (true, (vec![0, 9, 1], true)));
-        let (listing, _) = server(&json!({"name": "a", "packages": [
+        let (listing, _) = server(&json!({"name": "a", "version": "1", "packages": [
             {"registry_type": "npm", "identifier": "@a/b", "transport": {"type": "streamable-http", "url": "http://localhost"}}]}));
         assert_eq!(
             (listing.transport, listing.package.as_deref()),
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn neither_package_nor_remote_is_allowed_and_a_remote_that_cannot_be_kept_needs_a_package() {
-        let (listing, _) = server(&json!({"server": {"name": "a"}}));
+        let (listing, _) = server(&json!({"server": {"name": "a", "version": "1"}}));
         assert_eq!(
             (listing.transport, listing.endpoint.as_deref(), listing.package.as_deref()),
             (None, Some(""), Some(""))
