@@ -1,7 +1,7 @@
 //! `POST /v1/imports`: a file of what others publish, imported as it comes, and told of as it goes on.
 //!
-//! Answered with server-sent events where the client accepts them: `progress`, `entry` for whatever is created, changed,
-//! refused, retired or undecided, and at the end `report`; else with one report. A client that goes away ends the import
+//! Answered with server-sent events where the client accepts them: `progress`, `entry` for whatever is not
+//! unchanged, or was cut, and at the end `report`; else with one report. A client that goes away ends the import
 //! at its next batch; the same request again finishes it.
 
 mod ask;
@@ -12,7 +12,7 @@ pub use ask::CONTENT_TYPES;
 use super::access::{Access, Loopback};
 use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem, UNAVAILABLE};
 use super::{ApiSettings, Services, answer, body, follow};
-use crate::flow::import::{Document, Engine, Event, ImportSettings, Outset, Report, Told, batches};
+use crate::flow::import::{CLASSES, Document, Engine, Event, ImportSettings, Outset, Report, Told, batches};
 use ask::Ask;
 use axum::body::Body;
 use axum::extract::Request;
@@ -95,14 +95,9 @@ pub async fn post(services: &Arc<Services>, loopback: Loopback, request: Request
             outset: Outset::default(),
         },
         Came::Whole(document, length) => {
-            let outset = Outset {
-                entries_total: Some(document.entries_total()),
-                superseded: document.superseded,
-                withdrawn: document.withdrawn,
-                skipped: document.skipped,
-                has_more: document.has_more,
-            };
-            Work { engine, batches: batches(document.entries, length, settings.batch_max).boxed(), outset }
+            let outset = Outset { entries_total: Some(document.entries_total()), has_more: document.has_more };
+            let batches = batches(document.entries, document.passed, length, settings.batch_max).boxed();
+            Work { engine, batches, outset }
         }
     };
     if follow::is_wanted(&head.headers) { Ok(told(work, place)) } else { Ok(reported(work, settings, place).await) }
@@ -160,7 +155,7 @@ async fn whole(
 struct Listed<'a> {
     #[serde(flatten)]
     report: &'a Report,
-    /// What was refused first, then what was changed, created and retired.
+    /// By [`Told::class`]: what was refused first.
     listed: &'a [Told],
     /// Entries that are not listed for want of room.
     not_listed: u64,
@@ -170,20 +165,17 @@ struct Listed<'a> {
 async fn reported(work: Work, settings: ImportSettings, _place: OwnedSemaphorePermit) -> Response {
     let (sender, mut events) = mpsc::channel(EVENTS_WAITING_MAX);
     let listing = async {
-        let (mut refused, mut others, mut not_listed) = (Vec::new(), Vec::new(), 0);
+        let (mut classes, mut told_of) = ([const { Vec::new() }; CLASSES], 0_u64);
         while let Some(event) = events.recv().await {
             let Event::Entry(told) = event else { continue };
-            let list = if told.reason.is_some() { &mut refused } else { &mut others };
-            if list.len() < settings.listed_max {
+            told_of += 1;
+            if let Some(list) = classes.get_mut(told.class()).filter(|list| list.len() < settings.listed_max) {
                 list.push(*told);
-            } else {
-                not_listed += 1;
             }
         }
-        not_listed += (refused.len() + others.len()).saturating_sub(settings.listed_max) as u64;
-        refused.append(&mut others);
-        refused.truncate(settings.listed_max);
-        (refused, not_listed)
+        let listed: Vec<Told> = classes.into_iter().flatten().take(settings.listed_max).collect();
+        let not_listed = told_of - listed.len() as u64;
+        (listed, not_listed)
     };
     let (report, (listed, not_listed)) = tokio::join!(work.run(sender), listing);
     let listed = Listed { report: &report, listed: &listed, not_listed };

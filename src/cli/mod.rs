@@ -236,7 +236,10 @@ fn block_on<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error>
         .enable_all()
         .build()
         .map_err(|cause| Error::failed(format!("cannot start the asynchronous runtime: {cause}")))?;
-    runtime.block_on(work)
+    let done = runtime.block_on(work);
+    // A read of standard input that waits for its next line would hold the end up for as long.
+    runtime.shutdown_background();
+    done
 }
 
 #[cfg(test)]

@@ -74,10 +74,13 @@ pub const INSTRUCTIONS_BYTES_MAX: usize = 128 * 1024;
 /// Most skills, domains, capabilities and the like of one stream.
 pub const LABELS_MAX: usize = 256;
 
-/// A name: not blank, within [`NAME_BYTES_MAX`].
+/// A name: not blank, without control characters, within [`NAME_BYTES_MAX`].
 pub fn check_name(field: &str, value: &str) -> Result<(), Rejection> {
     if value.trim().is_empty() {
         return Err(Rejection::invalid(field, "must not be blank"));
+    }
+    if value.contains(char::is_control) {
+        return Err(Rejection::invalid(field, "must not contain control characters, as line feeds or NUL"));
     }
     check_length(field, value, NAME_BYTES_MAX)
 }
@@ -135,4 +138,21 @@ pub fn hex(bytes: &[u8]) -> String {
         text.push(DIGITS[usize::from(byte & 15)]);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_on_one_line_and_hides_nothing() {
+        for right in ["a", "Größe: 3 µm", "記事 📚", " a "] {
+            assert_eq!(check_name("name", right), Ok(()), "{right}");
+        }
+        let long = "x".repeat(NAME_BYTES_MAX + 1);
+        for wrong in ["", " \t", "a\u{0}b", "a\nb", "\u{1b}[31mred", "a\u{85}", &long] {
+            assert_eq!(check_name("name", wrong).unwrap_err().code, "invalid", "{wrong:?}");
+            assert!(check_labels("skills", &[wrong.to_owned()]).is_err(), "{wrong:?}");
+        }
+    }
 }

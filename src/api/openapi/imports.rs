@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 pub fn import() -> Operation {
     let mut taken = described(
         "Done: what it came to. With `Accept: text/event-stream` it is told as it goes on: events `progress`, `entry` for \
-         whatever is not unchanged, and at the end `report`.",
+         whatever is not unchanged or was cut, and at the end `report`.",
         reference("ImportReport"),
         Some(example()),
     );
@@ -108,14 +108,14 @@ fn example() -> Value {
 fn refused() -> Value {
     json!({
         "outcome": "refused", "line": 7, "key": "@acme/mail", "name": null, "id": null, "fields": [], "field": "name",
-        "reason": "must be text", "shortened": [],
+        "reason": "must be text", "instead_line": null, "shortened": [], "cuts": [],
     })
 }
 
 fn created() -> Value {
     json!({
         "outcome": "created", "line": 3, "key": "@acme/search", "name": "search", "id": EXAMPLE_AGENT, "fields": [],
-        "field": null, "reason": null, "shortened": [],
+        "field": null, "reason": null, "instead_line": null, "shortened": [], "cuts": [],
     })
 }
 
@@ -131,19 +131,32 @@ pub fn schemas() -> [(&'static str, Value); 2] {
     let maybe = |kind: &str, description: &str| json!({ "type": [kind, "null"], "description": description });
     let texts =
         |description: &str| json!({ "type": "array", "items": { "type": "string" }, "description": description });
+    let cut = json!({
+        "type": "object",
+        "required": ["field", "reason"],
+        "properties": {
+            "field": { "type": "string", "description": "As the body names it." },
+            "reason": { "type": "string", "description": "What was cut or left out, and why." },
+        },
+    });
     let entry = json!({
         "type": "object",
         "required": ["outcome", "line", "key", "id"],
         "properties": {
-            "outcome": { "enum": ["created", "changed", "refused", "retired", "undecided"] },
+            "outcome": {
+                "enum": ["created", "changed", "unchanged", "refused", "retired", "undecided", "superseded", "withdrawn", "skipped"],
+                "description": "Unchanged only where something of the entry was cut; superseded where another entry of its key counts.",
+            },
             "line": maybe("integer", "Where the entry begins, from 1; null of what the body has no more."),
             "key": maybe("string", "Its natural key, as far as it could be read."),
             "name": maybe("string", "What it is called."),
             "id": maybe("string", "The resource's id: uuid5 of the tenant and `<kind of resource>/<key>`; of a model its provider's, which may have been here under another."),
             "fields": texts("Of a changed one: what differs."),
             "field": maybe("string", "Of a refused one: the field that is wrong."),
-            "reason": maybe("string", "Why it was refused, or is undecided."),
+            "reason": maybe("string", "Why it was refused, is undecided, or was passed over."),
+            "instead_line": maybe("integer", "Of a superseded one: the line of the entry that counts."),
             "shortened": texts("Fields that were cut to what they may have here."),
+            "cuts": { "type": "array", "items": cut, "description": "The same fields, each with the reason." },
         },
     });
     let report = json!({
@@ -167,7 +180,7 @@ pub fn schemas() -> [(&'static str, Value); 2] {
             "retired": count("Resources, or models, that the body has no more."),
             "retire_skipped": maybe("string", "Why nothing was retired, although it was asked for."),
             "seconds": { "type": "number" },
-            "listed": { "type": "array", "items": reference("ImportEntry"), "description": "What was refused, then the rest; of one answer in a piece only." },
+            "listed": { "type": "array", "items": reference("ImportEntry"), "description": "What was refused, then what differs or was cut, what was passed over, and the rest; of one answer in a piece only." },
             "not_listed": count("Entries beyond import_listed_max."),
         },
     });

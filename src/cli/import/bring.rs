@@ -165,25 +165,35 @@ fn bring(kind: Kind, args: &Args, further: &[(&str, String)]) -> Result<Exit, Er
         append_query(&mut target, name, value);
     }
     let files = Files::find(&args.path, if kind.is_lines() { Form::Lines } else { Form::Documents })?;
-    let shown = block_on(async {
+    let files = Arc::new(files);
+    let mut shown = Shown::new(files.clone(), args.remote.output == Format::Table);
+    let is_ended = block_on(async {
         tokio::select! {
-            shown = told(args, target, tenant, files) => shown,
-            _ = tokio::signal::ctrl_c() => Err(Error::failed(
-                "interrupted: what was told as done is done; run the same again to finish it",
-            )),
+            told = told(args, target, tenant, files, &mut shown) => told.map(|()| true),
+            _ = tokio::signal::ctrl_c() => Ok(false),
         }
     })?;
+    if !is_ended {
+        shown.interrupted(kind.name(), args.dry_run);
+    }
     match args.remote.output {
         Format::Json => output::json(&shown.to_json())?,
         Format::Table => shown.show()?,
     }
-    Ok(shown.exit())
+    match is_ended {
+        true => Ok(shown.exit()),
+        false => Err(Error::failed("interrupted; run the same again to finish it")),
+    }
 }
 
 /// Sends the files and takes in what is told of them.
-async fn told(args: &Args, target: String, tenant: uuid::Uuid, files: Files) -> Result<Shown, Error> {
-    let files = Arc::new(files);
-    let mut shown = Shown::new(files.clone(), args.remote.output == Format::Table);
+async fn told(
+    args: &Args,
+    target: String,
+    tenant: uuid::Uuid,
+    files: Arc<Files>,
+    shown: &mut Shown,
+) -> Result<(), Error> {
     let request = Request {
         target,
         tenant,
@@ -210,7 +220,7 @@ async fn told(args: &Args, target: String, tenant: uuid::Uuid, files: Files) -> 
             "entry" => shown.entry(data),
             "report" => {
                 shown.end(data);
-                return Ok(shown);
+                return Ok(());
             }
             _ => {}
         }

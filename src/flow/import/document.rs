@@ -1,12 +1,14 @@
 //! A document that is read whole: its entries, each with its line, those that cannot be read among them.
 
 use super::Kind;
-use super::entry::{Fault, Item, Read, Refused, told_key};
+use super::entry::{Fault, Item, Read, Refused, told_key, unreadable};
 use super::form;
 use super::offer::Gathering;
+use super::passed;
 use super::places::Selected;
 use super::read::agents::Mapping;
 use super::read::{litellm, models_dev, oasf};
+use super::report::Told;
 use super::scan::{Found, Lines, Values, members};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -23,12 +25,8 @@ const NAMED_MAX: usize = 40;
 pub struct Document {
     /// In the order of the file, of one key one.
     pub entries: Vec<Result<Item, Refused>>,
-    /// Entries of a key of which another counts.
-    pub superseded: u64,
-    /// Entries that their publisher took back.
-    pub withdrawn: u64,
-    /// Entries that are nothing of what is imported, or were not asked for.
-    pub skipped: u64,
+    /// What was read and is not imported: superseded, withdrawn or skipped, in the order in which that was known.
+    pub passed: Vec<Told>,
     /// Whether the last list says that it goes on elsewhere.
     pub has_more: bool,
 }
@@ -55,19 +53,46 @@ impl Document {
             let named = named.join(", ");
             return Err(format!("the list has no provider {:?}; its providers: {named}{more}", unknown.in_file));
         }
-        let before = self.entries_total();
         let is_selected = |key: &str| {
             let provider = |it: &Selected| {
                 key.strip_prefix(&it.in_file).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
             providers.iter().any(provider)
         };
-        self.entries.retain(|entry| match entry {
-            Ok(item) => is_selected(&item.key),
-            Err(refused) => refused.key.as_deref().is_none_or(is_selected),
-        });
-        self.skipped += before - self.entries_total();
+        let why = "it is of a provider that was not asked for";
+        for entry in std::mem::take(&mut self.entries) {
+            match entry {
+                Ok(item) if !is_selected(&item.key) => self.passed.extend(passed::skipped_whole(item, why)),
+                Err(Refused { line, key: Some(key), .. }) if !is_selected(&key) => {
+                    self.passed.push(passed::skipped(line, Some(key), why));
+                }
+                entry => self.entries.push(entry),
+            }
+        }
         Ok(())
+    }
+
+    /// Leaves of each key the entry that counts.
+    fn keep(&mut self, counting: &HashMap<String, usize>) {
+        let counts = |place: usize, entry: &Result<Item, Refused>| match entry {
+            Ok(item) => counting.get(&item.key).copied().filter(|counts| *counts != place),
+            Err(_) => None,
+        };
+        let instead: Vec<_> = self.entries.iter().enumerate().map(|(place, entry)| counts(place, entry)).collect();
+        for (entry, instead) in self.entries.iter().zip(&instead) {
+            let instead = instead.and_then(|place| self.entries.get(place)?.as_ref().ok());
+            if let (Ok(item), Some(instead)) = (entry, instead) {
+                self.passed.push(passed::superseded(item, instead));
+            }
+        }
+        let mut instead = instead.into_iter();
+        self.entries.retain(|_| instead.next().flatten().is_none());
+    }
+
+    /// How many of what was passed over.
+    #[cfg(test)]
+    pub fn count(&self, fate: super::Fate) -> usize {
+        self.passed.iter().filter(|told| told.outcome == fate).count()
     }
 
     /// Reads the entries of a body: a list, an object that has the list, entries alone one after the other, or several of
@@ -82,12 +107,7 @@ impl Document {
         }
         reading.finish();
         let Reading { mut document, counts: counting, spoilt, .. } = reading;
-        let mut place = 0;
-        document.entries.retain(|entry| {
-            let counts = entry.as_ref().map_or(true, |item| counting.get(&item.key) == Some(&place));
-            place += 1;
-            counts
-        });
+        document.keep(&counting);
         for entry in &mut document.entries {
             // Going back to an earlier version on the word of a later one that nobody can read would be worse than to wait.
             let doubt = entry.as_ref().ok().filter(|item| !item.rank.is_latest);
@@ -137,12 +157,15 @@ impl Reading<'_> {
                 };
                 match named(self.kind.lists()).filter(|list| list.bytes.starts_with(b"[")) {
                     Some(list) => {
+                        if let Some(fault) = form::other_entry(self.kind, bytes, found) {
+                            return self.refuse(found.at, fault);
+                        }
                         self.list(bytes, list.at);
                         if !found.is_whole && list.is_whole {
                             self.refuse(found.at + found.bytes.len(), Fault::whole("the document is cut off here"));
                         }
-                        self.skip(named(&["domains"]));
-                        self.skip(named(&["modules"]));
+                        self.skip(bytes, named(&["domains"]), "it is a domain, and only skills are imported");
+                        self.skip(bytes, named(&["modules"]), "it is a module, and only skills are imported");
                         self.document.has_more = has_more(found.bytes, named(&["metadata"]).as_ref());
                     }
                     None => self.entry(found),
@@ -152,11 +175,17 @@ impl Reading<'_> {
         }
     }
 
-    /// Counts what a taxonomy lists beside its skills.
-    fn skip(&mut self, list: Option<Found<'_>>) {
-        if let Some(list) = list.filter(|list| self.kind == Kind::OasfSkills && list.bytes.starts_with(b"[")) {
-            self.document.skipped += Values::of_list(list.bytes, 0).count() as u64;
-        }
+    /// Notes what a taxonomy lists beside its skills.
+    fn skip(&mut self, bytes: &[u8], list: Option<Found<'_>>, why: &str) {
+        let Some(list) = list.filter(|list| self.kind == Kind::OasfSkills && list.bytes.starts_with(b"[")) else {
+            return;
+        };
+        let mut lines = Lines::new(bytes);
+        let skipped = Values::of_list(bytes, list.at).map(|found| {
+            let key = serde_json::from_slice(found.bytes).ok().and_then(|value| told_key(&value, &TELLING));
+            passed::skipped(lines.of(found.at), key, why)
+        });
+        self.document.passed.extend(skipped);
     }
 
     /// What is known only once all was read.
@@ -184,26 +213,29 @@ impl Reading<'_> {
 
     fn entry(&mut self, found: &Found<'_>) {
         let line = self.lines.of(found.at);
-        let (mut key, read) = match serde_json::from_slice::<Value>(found.bytes) {
+        let (key, read) = match serde_json::from_slice::<Value>(found.bytes) {
             Ok(value) => {
                 if self.kind == Kind::OasfSkills {
                     self.parents.note(&value);
                 }
                 (told_key(&value, &TELLING), self.kind.read(&value, &Mapping::default()))
             }
-            Err(error) if !found.is_whole => (None, Err(Fault::whole(format!("the entry is cut off: {error}")))),
-            Err(error) => (None, Err(Fault::whole(format!("the entry is no JSON that can be read: {error}")))),
+            Err(error) if !found.is_whole => {
+                (None, Err(Fault::whole(format!("the entry is cut off: {}", unreadable(&error)))))
+            }
+            Err(error) => {
+                (None, Err(Fault::whole(format!("the entry is no JSON that can be read: {}", unreadable(&error)))))
+            }
         };
         match read {
-            Ok(Read::Withdrawn) => self.document.withdrawn += 1,
-            Ok(Read::Skipped) => self.document.skipped += 1,
-            Ok(Read::Wanted { key, rank, wanted, shortened }) => {
+            Ok(Read::Withdrawn) => self.document.passed.push(passed::withdrawn(line, key)),
+            Ok(Read::Skipped(why)) => self.document.passed.push(passed::skipped(line, key, why)),
+            Ok(Read::Wanted { key, rank, wanted, cuts }) => {
                 let bytes = found.bytes.len();
-                let item = Item { line, bytes, key, rank, wanted, shortened, parts: Vec::new() };
+                let item = Item { line, bytes, key, rank, wanted, cuts, parts: Vec::new() };
                 self.add(item);
             }
             Err(fault) => {
-                let key = key.take();
                 self.spoilt.extend(key.clone().filter(|_| self.kind == Kind::McpRegistry).map(|key| (key, line)));
                 self.document.entries.push(Err(Refused { line, key, fault }));
             }
@@ -217,13 +249,11 @@ impl Reading<'_> {
                 self.counts.insert(item.key.clone(), place);
             }
             Some(before) => {
-                self.document.superseded += 1;
                 let is_higher =
                     |known: &Result<Item, Refused>| known.as_ref().is_ok_and(|known| known.rank > item.rank);
-                if self.document.entries.get(*before).is_some_and(is_higher) {
-                    return;
+                if !self.document.entries.get(*before).is_some_and(is_higher) {
+                    *before = place;
                 }
-                *before = place;
             }
         }
         self.document.entries.push(Ok(item));
@@ -255,6 +285,7 @@ fn has_more(whole: &[u8], metadata: Option<&Found<'_>>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::import::Fate;
 
     fn told(kind: Kind, text: &str) -> Vec<(u64, String)> {
         let document = Document::read(kind, text.as_bytes());
@@ -321,7 +352,9 @@ mod tests {
         ] {
             let document = Document::read(Kind::McpRegistry, entries.join("\n").as_bytes());
             let lines: Vec<_> = document.entries.iter().map(|entry| entry.as_ref().unwrap().line).collect();
-            assert_eq!((lines, document.superseded), (vec![line], 2), "{entries:?}");
+            assert_eq!((lines, document.count(Fate::Superseded)), (vec![line], 2), "{entries:?}");
+            let told: Vec<_> = document.passed.iter().map(|told| (told.key.as_deref(), told.instead_line)).collect();
+            assert_eq!(told, [(Some("s"), Some(line)); 2], "each names the entry that counts");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::offer::Part;
 use super::wanted::Wanted;
 use crate::domain::common::{LABELS_MAX, NAME_BYTES_MAX};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 /// Longest reason of a refusal, in bytes: a parser's message can quote the whole of a bad input.
@@ -29,6 +30,18 @@ impl Fault {
     }
 }
 
+/// What is wrong with the JSON of an entry, and where in it: the line that is told beside it is that of its beginning.
+pub fn unreadable(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let said = error.to_string();
+    let what = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+    match line {
+        0 => what.to_owned(),
+        1 => format!("{what}, at its column {column}"),
+        _ => format!("{what}, at column {column} of its line {line}"),
+    }
+}
+
 /// Which entry of one key counts: the one that ranks highest, of equals the later.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
@@ -50,6 +63,14 @@ pub fn version(text: &str) -> (Vec<u64>, bool) {
     (numbers.trim_start_matches('v').split('.').map(|part| part.parse().unwrap_or(0)).collect(), !suffix)
 }
 
+/// A field of which not all is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cut {
+    pub field: &'static str,
+    /// A sentence that says what was cut or left out, and why.
+    pub reason: String,
+}
+
 /// An entry that can be imported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
@@ -60,8 +81,7 @@ pub struct Item {
     pub key: String,
     pub rank: Rank,
     pub wanted: Wanted,
-    /// Fields that were cut to what they may have here.
-    pub shortened: Vec<&'static str>,
+    pub cuts: Vec<Cut>,
     /// What belongs to the same resource and is told of by itself: a provider's models.
     pub parts: Vec<Part>,
 }
@@ -86,11 +106,11 @@ pub struct Refused {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Read {
     /// Key, rank, what is wanted, and what was cut.
-    Wanted { key: String, rank: Rank, wanted: Wanted, shortened: Vec<&'static str> },
+    Wanted { key: String, rank: Rank, wanted: Wanted, cuts: Vec<Cut> },
     /// Its publisher took it back.
     Withdrawn,
-    /// It is nothing that this kind of import is about.
-    Skipped,
+    /// It is nothing that this kind of import is about, for this reason.
+    Skipped(&'static str),
 }
 
 /// The first of these members that is text, for who looks for a refused entry.
@@ -151,27 +171,35 @@ impl<'a> Fields<'a> {
 /// What was cut of an entry, so that it is told.
 #[derive(Debug, Default)]
 pub struct Cutter {
-    pub shortened: Vec<&'static str>,
+    /// Of each field once.
+    pub cuts: Vec<Cut>,
 }
 
 impl Cutter {
-    fn note(&mut self, field: &'static str) {
-        if !self.shortened.contains(&field) {
-            self.shortened.push(field);
+    /// Something was left out, for this reason.
+    pub fn left_out(&mut self, field: &'static str, reason: impl Into<String>) {
+        if !self.cuts.iter().any(|cut| cut.field == field) {
+            self.cuts.push(Cut { field, reason: cut(reason.into(), REASON_BYTES_MAX).0 });
         }
     }
 
     /// A text whose end can go.
     pub fn text(&mut self, field: &'static str, text: &str, bytes_max: usize) -> String {
-        let (text, is_cut) = cut(text.to_owned(), bytes_max);
+        let (kept, is_cut) = cut(text.to_owned(), bytes_max);
         if is_cut {
-            self.note(field);
+            self.left_out(field, format!("has {} bytes, of which {bytes_max} are kept", text.len()));
         }
-        text
+        kept
     }
 
+    /// A name: on one line, within what a name may have.
     pub fn name(&mut self, field: &'static str, text: &str) -> String {
-        self.text(field, text, NAME_BYTES_MAX)
+        if !text.contains(char::is_control) {
+            return self.text(field, text, NAME_BYTES_MAX);
+        }
+        self.left_out(field, "has control characters; blanks are kept in their places");
+        let plain = text.replace(char::is_control, " ");
+        self.text(field, plain.trim(), NAME_BYTES_MAX)
     }
 
     /// Labels, each once, blank ones left out; of too many the first.
@@ -179,20 +207,15 @@ impl Cutter {
         let mut labels: Vec<String> = Vec::new();
         for label in given.into_iter().filter(|label| !label.trim().is_empty()) {
             if labels.len() == LABELS_MAX {
-                self.note(field);
+                self.left_out(field, format!("has more than {LABELS_MAX} entries; the first are kept"));
                 break;
             }
-            let label = self.text(field, label, NAME_BYTES_MAX);
-            if !labels.contains(&label) {
+            let label = self.name(field, label);
+            if !label.is_empty() && !labels.contains(&label) {
                 labels.push(label);
             }
         }
         labels
-    }
-
-    /// Something else was left out.
-    pub fn left_out(&mut self, field: &'static str) {
-        self.note(field);
     }
 }
 
@@ -228,7 +251,26 @@ mod tests {
         assert_eq!(cutter.labels("tags", many.iter().map(String::as_str)).len(), LABELS_MAX);
         assert_eq!(cutter.labels("tags", ["a", " ", "a", "b"]), ["a", "b"]);
         cutter.text("description", &"x".repeat(30), 20);
-        assert_eq!(cutter.shortened, ["description", "tags"]);
+        let told: Vec<_> = cutter.cuts.iter().map(|cut| (cut.field, cut.reason.as_str())).collect();
+        let kept = "has more than 256 entries; the first are kept";
+        assert_eq!(told, [("description", "has 200 bytes, of which 21 are kept"), ("tags", kept)]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_json_is_told_by_the_place_in_the_entry() {
+        let told = |text: &str| unreadable(&serde_json::from_str::<Value>(text).unwrap_err());
+        assert_eq!(told("{\"a\": nope}"), "expected ident, at its column 8");
+        assert_eq!(told("{\n\"a\": 1,\n}"), "trailing comma, at column 1 of its line 3");
+    }
+
+    #[test]
+    fn control_characters_become_blanks_in_names_and_not_in_texts() {
+        let mut cutter = Cutter::default();
+        assert_eq!((cutter.name("name", "a\u{0}b\n"), cutter.text("text", "a\nb", 9)), ("a b".into(), "a\nb".into()));
+        assert_eq!(cutter.labels("tags", ["\u{7}", "x\ty", "x y"]), ["x y"]);
+        let told: Vec<_> = cutter.cuts.iter().map(|cut| (cut.field, cut.reason.as_str())).collect();
+        let why = "has control characters; blanks are kept in their places";
+        assert_eq!(told, [("name", why), ("tags", why)]);
     }
 
     #[test]

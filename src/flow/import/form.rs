@@ -81,6 +81,16 @@ pub fn other_document(kind: Kind, bytes: &[u8], found: &Found<'_>) -> Option<Fau
     (other != kind).then(|| Fault::whole(hint(other)))
 }
 
+/// The other kind of which a document plainly is one entry, although it has a member that is called as a list of this
+/// kind is: a card has skills, and a server has packages.
+pub fn other_entry(kind: Kind, bytes: &[u8], found: &Found<'_>) -> Option<Fault> {
+    let beginning = beginning(bytes, found)?;
+    let entry = beginning.as_object()?;
+    let is_other = |other: &Kind| *other != kind && other.source_of_offers().is_none();
+    let other = KNOWN.into_iter().filter(is_other).find(|other| form(*other, entry) == Form::Plain)?;
+    Some(Fault::whole(hint(other)))
+}
+
 fn hint(other: Kind) -> String {
     format!("this looks like {0}: import it as {0}", other.name())
 }

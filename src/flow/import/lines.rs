@@ -1,7 +1,7 @@
 //! JSON lines as they come in: one entry a line, never more held than a line and a batch.
 
 use super::Kind;
-use super::entry::{Fault, Item, Read, Refused};
+use super::entry::{Fault, Item, Read, Refused, unreadable};
 use super::read::agents::Mapping;
 use serde_json::Value;
 
@@ -77,12 +77,17 @@ impl Line {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").filter(|_| line == 1).unwrap_or(&bytes);
         let value: Value = match serde_json::from_slice(text) {
             Ok(value) => value,
-            Err(error) => return refused(None, Fault::whole(format!("the line is no JSON that can be read: {error}"))),
+            Err(error) => {
+                return refused(
+                    None,
+                    Fault::whole(format!("the line is no JSON that can be read: {}", unreadable(&error))),
+                );
+            }
         };
         match kind.read(&value, mapping) {
-            Ok(Read::Withdrawn | Read::Skipped) => None,
-            Ok(Read::Wanted { key, rank, wanted, shortened }) => {
-                Some(Ok(Item { line, bytes: bytes.len(), key, rank, wanted, shortened, parts: Vec::new() }))
+            Ok(Read::Withdrawn | Read::Skipped(_)) => None,
+            Ok(Read::Wanted { key, rank, wanted, cuts }) => {
+                Some(Ok(Item { line, bytes: bytes.len(), key, rank, wanted, cuts, parts: Vec::new() }))
             }
             Err(fault) => refused(mapping.told_key(&value), fault),
         }

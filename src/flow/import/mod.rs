@@ -22,6 +22,7 @@ mod form;
 mod lines;
 mod models;
 mod offer;
+mod passed;
 mod places;
 mod read;
 mod report;
@@ -40,7 +41,7 @@ pub use entry::{Item, Refused};
 pub use lines::{Line, Splitter};
 pub use places::{Asked, Selected};
 pub use read::agents::{Mapping, TARGETS};
-pub use report::{Event, Fate, Progress, Report, Told};
+pub use report::{CLASSES, Event, Fate, Progress, Report, Told};
 pub use run::{BATCH_BYTES_MAX, Batch, Engine, Outset, batches};
 pub use scan::RECORD_SEPARATOR;
 

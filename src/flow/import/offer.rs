@@ -1,6 +1,6 @@
 //! What a list of models and prices offers, whoever published it.
 
-use super::entry::{Cutter, Fault, Item, Rank, Refused};
+use super::entry::{Cut, Cutter, Fault, Item, Rank, Refused};
 use super::wanted::Wanted;
 use crate::domain::Micros;
 use crate::domain::checks::check_endpoint;
@@ -89,7 +89,7 @@ pub struct Part {
     pub line: u64,
     pub key: String,
     pub name: String,
-    pub shortened: Vec<&'static str>,
+    pub cuts: Vec<Cut>,
 }
 
 /// Takes offers in, provider by provider.
@@ -117,13 +117,17 @@ impl Gathering {
         provider.name = cutter.name("name", if provider.name.is_empty() { &provider.key } else { &provider.name });
         if provider.api_key_env.as_deref().is_some_and(|name| !is_key_name(name)) {
             provider.api_key_env = None;
-            cutter.left_out("env");
+            cutter.left_out("env", "names no environment variable that a key can come from");
         }
         // A place with a blank to be filled in is none.
-        let is_place = |place: &str| !place.contains("${") && check_endpoint("api", Some(place)).is_ok();
-        if provider.endpoint.as_deref().is_some_and(|place| !is_place(place)) {
+        let wrong = |place: &str| match check_endpoint("api", Some(place)) {
+            _ if place.contains("${") => Some("has a blank to be filled in".to_owned()),
+            Ok(()) => None,
+            Err(rejection) => Some(rejection.message.strip_prefix("api: ").unwrap_or(&rejection.message).to_owned()),
+        };
+        if let Some(why) = provider.endpoint.as_deref().and_then(wrong) {
             provider.endpoint = None;
-            cutter.left_out("api");
+            cutter.left_out("api", format!("{why}; the provider is taken without its place"));
         }
         self.places.insert(provider.key.clone(), self.items.len());
         let item = Item {
@@ -132,7 +136,7 @@ impl Gathering {
             key: provider.key.clone(),
             rank: Rank::default(),
             wanted: Wanted::Provider(Box::default()),
-            shortened: cutter.shortened,
+            cuts: cutter.cuts,
             parts: Vec::new(),
         };
         self.items.push((item, provider, HashSet::new()));
@@ -154,7 +158,7 @@ impl Gathering {
         }
         let offer = Offer { name: cutter.name("name", &offer.name), ..offer };
         item.bytes += bytes;
-        item.parts.push(Part { line, key, name: offer.name.clone(), shortened: cutter.shortened });
+        item.parts.push(Part { line, key, name: offer.name.clone(), cuts: cutter.cuts });
         known.offers.push(offer);
     }
 
@@ -192,7 +196,7 @@ pub fn price(
         }
         Ok((micro, _)) => Ok(i64::try_from(micro).ok()),
         Err(Inexact::TooFine) => {
-            cutter.left_out(field);
+            cutter.left_out(field, format!("is {}, which is finer than can be kept", quoted(text.get())));
             Ok(None)
         }
         Err(error) => Err(said(&error.to_string())),

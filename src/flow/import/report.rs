@@ -1,5 +1,6 @@
 //! What is told of an import, while it goes on and at its end.
 
+use super::entry::Cut;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -16,9 +17,22 @@ pub enum Fate {
     Retired,
     /// Sent, and not decided while it was waited for.
     Undecided,
+    /// Not taken, since another entry of the same key counts.
+    Superseded,
+    /// Not taken, since its publisher took it back.
+    Withdrawn,
+    /// Nothing of what is imported, or not asked for.
+    Skipped,
 }
 
-/// One entry; of unchanged ones nothing is told.
+impl Fate {
+    /// Whether the entry was passed over: nothing was to become of it.
+    pub fn is_passed_over(self) -> bool {
+        matches!(self, Self::Superseded | Self::Withdrawn | Self::Skipped)
+    }
+}
+
+/// One entry; of unchanged ones nothing is told unless something of them was cut.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Told {
     pub outcome: Fate,
@@ -34,8 +48,45 @@ pub struct Told {
     /// Of a refused one: the field that is wrong, where it is one.
     pub field: Option<String>,
     pub reason: Option<String>,
+    /// Of a superseded one: the line of the entry that counts.
+    pub instead_line: Option<u64>,
     /// Fields that were cut to what they may have here.
     pub shortened: Vec<&'static str>,
+    /// The same fields, each with the reason.
+    pub cuts: Vec<Cut>,
+}
+
+/// Kinds of what is told, in the order in which a list that has no room for all has them.
+pub const CLASSES: usize = 4;
+
+impl Told {
+    /// With nothing but its outcome.
+    pub fn of(outcome: Fate) -> Self {
+        Self {
+            outcome,
+            line: None,
+            key: None,
+            name: None,
+            id: None,
+            fields: Vec::new(),
+            field: None,
+            reason: None,
+            instead_line: None,
+            shortened: Vec::new(),
+            cuts: Vec::new(),
+        }
+    }
+
+    /// Its place among [`CLASSES`]: troubles, then what differs or was cut, then what was passed over, then the rest.
+    pub fn class(&self) -> usize {
+        match self.outcome {
+            Fate::Refused | Fate::Undecided => 0,
+            Fate::Changed | Fate::Retired => 1,
+            _ if !self.cuts.is_empty() => 1,
+            Fate::Superseded | Fate::Withdrawn | Fate::Skipped => 2,
+            Fate::Created | Fate::Unchanged => 3,
+        }
+    }
 }
 
 /// How far an import is.
@@ -87,9 +138,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Counts what became of an entry of the file.
+    /// Counts what became of an entry of the file, or of what it has no more.
     pub fn count(&mut self, told: &Told) {
-        self.entries += u64::from(told.outcome != Fate::Retired && told.line.is_some());
+        let is_entry = told.outcome != Fate::Retired && !told.outcome.is_passed_over() && told.line.is_some();
+        self.entries += u64::from(is_entry);
         self.shortened += u64::from(!told.shortened.is_empty());
         *match told.outcome {
             Fate::Created => &mut self.created,
@@ -98,6 +150,9 @@ impl Report {
             Fate::Refused => &mut self.refused,
             Fate::Retired => &mut self.retired,
             Fate::Undecided => &mut self.undecided,
+            Fate::Superseded => &mut self.superseded,
+            Fate::Withdrawn => &mut self.withdrawn,
+            Fate::Skipped => &mut self.skipped,
         } += 1;
     }
 }

@@ -96,15 +96,5 @@ pub(super) fn retired(stopped: Option<Stopped>) -> (Fate, Option<String>) {
 fn told(item: &Resource, outcome: Fate, reason: Option<String>) -> Told {
     let view = item.state.view();
     let name = view.get("name").and_then(|name| name.as_str());
-    Told {
-        outcome,
-        line: None,
-        key: None,
-        name: name.map(str::to_owned),
-        id: Some(item.stream.id),
-        fields: Vec::new(),
-        field: None,
-        reason,
-        shortened: Vec::new(),
-    }
+    Told { name: name.map(str::to_owned), id: Some(item.stream.id), reason, ..Told::of(outcome) }
 }

@@ -97,15 +97,10 @@ impl Engine {
         let AnyState::LlmProvider(state) = &item.state else { return Ok(()) };
         for model_id in model_ids {
             let told = Told {
-                outcome: *fate,
-                line: None,
-                key: None,
                 name: Some(format!("{}/{model_id}", state.access.name)),
                 id: Some(item.stream.id),
-                fields: Vec::new(),
-                field: None,
                 reason: reason.clone(),
-                shortened: Vec::new(),
+                ..Told::of(*fate)
             };
             run.tell(told).await?;
         }

@@ -1,6 +1,7 @@
 //! The run of an import: batches in, a few under way at a time, what became of them told in their order.
 
 use super::entry::{Fault, Item, Refused};
+use super::passed;
 use super::places::Places;
 use super::report::{Event, Fate, Progress, Report, Told};
 use super::wanted::Wanted;
@@ -43,6 +44,8 @@ impl From<query::Error> for Ended {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub entries: Vec<Result<Item, Refused>>,
+    /// What was passed over and is only told of.
+    pub passed: Vec<Told>,
     pub bytes: u64,
 }
 
@@ -63,7 +66,6 @@ pub struct Engine {
 pub(super) struct Seen {
     /// The ids of the entries, with their lines; of a part [`part_id`].
     pub lines: HashMap<Uuid, u64>,
-    skipped: u64,
 }
 
 /// By what a part of a resource is known.
@@ -71,31 +73,29 @@ pub(super) fn part_id(stream: StreamId, part: &str) -> Uuid {
     Uuid::new_v5(&stream.id, part.as_bytes())
 }
 
-/// An entry with the stream that it is of.
-pub(super) type Admitted = Result<(StreamId, Item), Refused>;
+/// An entry with the stream that it is of, or what is told of one that is not imported.
+pub(super) type Admitted = Result<(StreamId, Item), Told>;
 
 /// What is known of the whole before it begins.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Outset {
     pub entries_total: Option<u64>,
-    pub superseded: u64,
-    pub withdrawn: u64,
-    pub skipped: u64,
     pub has_more: bool,
 }
 
-/// Cuts the entries of a document into batches.
+/// Cuts the entries of a document into batches; what was passed over is told of first.
 pub fn batches(
     entries: Vec<Result<Item, Refused>>,
+    passed: Vec<Told>,
     bytes: u64,
     batch_max: usize,
 ) -> impl Stream<Item = Result<Batch, String>> {
     let mut batches: Vec<Batch> = Vec::new();
-    let (mut current, mut held, mut count) = (Batch { entries: Vec::new(), bytes }, 0, 0);
+    let (mut current, mut held, mut count) = (Batch { bytes, passed, ..Batch::default() }, 0, 0);
     for entry in entries {
         let (size, weight) = entry.as_ref().map_or((0, 1), |item| (item.bytes, item.weight()));
         let is_full = count + weight > batch_max || held + size > BATCH_BYTES_MAX;
-        if is_full && !current.entries.is_empty() {
+        if is_full && (!current.entries.is_empty() || !current.passed.is_empty()) {
             batches.push(std::mem::take(&mut current));
             (held, count) = (0, 0);
         }
@@ -117,14 +117,7 @@ impl Engine {
         events: &mpsc::Sender<Event>,
     ) -> Report {
         let mut run = Run {
-            report: Report {
-                kind: self.order.kind.name(),
-                dry_run: self.order.dry_run,
-                superseded: outset.superseded,
-                withdrawn: outset.withdrawn,
-                skipped: outset.skipped,
-                ..Report::default()
-            },
+            report: Report { kind: self.order.kind.name(), dry_run: self.order.dry_run, ..Report::default() },
             events,
             total: outset.entries_total,
             bytes: 0,
@@ -136,7 +129,6 @@ impl Engine {
             Err(ended) => Err(ended),
         };
         let seen = seen.into_inner();
-        run.report.skipped += seen.skipped;
         let ended = match ended {
             Ok(()) => self.missing(&seen, outset, &mut run).await,
             Err(ended) => Err(ended),
@@ -209,11 +201,11 @@ impl Engine {
     ) -> Result<(u64, Vec<Admitted>), Ended> {
         let batch = batch.map_err(Ended)?;
         let mut seen = seen.lock();
-        let mut admitted = Vec::with_capacity(batch.entries.len());
+        let mut admitted: Vec<Admitted> = batch.passed.into_iter().map(Err).collect();
         for entry in batch.entries {
             match entry {
                 Ok(item) => self.admit_one(item, places, &mut seen, &mut admitted),
-                Err(refused) => admitted.push(Err(refused)),
+                Err(refused) => admitted.push(Err(refused.into())),
             }
         }
         let entries_max = self.settings.entries_max;
@@ -258,11 +250,15 @@ impl Engine {
                 }
                 admitted.push(Ok((stream, item)));
             }
-            Ok(None) => seen.skipped += item.weight() as u64,
+            Ok(None) => {
+                let why = "its provider is not here, and only providers that are were asked for";
+                admitted.extend(passed::skipped_whole(item, why).map(Err));
+            }
             Err(fault) => {
                 let own = std::iter::once((item.line, item.key));
                 let all = own.chain(item.parts.into_iter().map(|part| (part.line, part.key)));
-                admitted.extend(all.map(|(line, key)| Err(Refused { line, key: Some(key), fault: fault.clone() })));
+                admitted
+                    .extend(all.map(|(line, key)| Err(Refused { line, key: Some(key), fault: fault.clone() }.into())));
             }
         }
     }
@@ -307,7 +303,7 @@ pub(super) struct Run<'a> {
 impl Run<'_> {
     pub async fn tell(&mut self, told: Told) -> Result<(), Ended> {
         self.report.count(&told);
-        if told.outcome == Fate::Unchanged {
+        if told.outcome == Fate::Unchanged && told.cuts.is_empty() {
             return Ok(());
         }
         self.events.send(Event::Entry(Box::new(told))).await.map_err(|_| Ended::unheard())

@@ -2,6 +2,7 @@
 
 use super::diff::{Plan, Planned, Step, plan, refused, world};
 use super::entry::{Fault, Item, Refused};
+use super::passed;
 use super::report::{Fate, Told};
 use super::run::{Admitted, Ended, Engine};
 use super::wanted::Wanted;
@@ -71,7 +72,7 @@ impl Engine {
                     open.push(Open { item, stream, place, known: None, done });
                     told.push(Vec::new());
                 }
-                Err(refused) => told.push(vec![of_refused(refused)]),
+                Err(passed) => told.push(vec![passed]),
             }
         }
         let mut open: Vec<Open> = stream::iter(open)
@@ -297,14 +298,18 @@ impl Open {
     /// What is told of the entry and its parts.
     fn told(&self, fates: Vec<Planned>) -> Vec<Told> {
         let item = &self.item;
-        let own = (item.line, &item.key, item.wanted.name(), &item.shortened);
-        let parts = item.parts.iter().map(|part| (part.line, &part.key, part.name.as_str(), &part.shortened));
+        let own = (item.line, &item.key, item.wanted.name(), &item.cuts);
+        let parts = item.parts.iter().map(|part| (part.line, &part.key, part.name.as_str(), &part.cuts));
         let all = std::iter::once(own).chain(parts).zip(fates).zip(&self.done);
-        all.map(|(((line, key, name, shortened), planned), done)| {
+        all.map(|(((line, key, name, cuts), planned), done)| {
             let planned = merged(done.clone(), planned);
             let (field, reason) = planned.fault.map_or((None, None), |fault| (fault.field, Some(fault.reason)));
+            let field = match &item.wanted {
+                Wanted::Agent(agent) => field.map(|field| agent.named(field)),
+                _ => field,
+            };
+            let cuts = if planned.fate == Fate::Refused { &[] } else { cuts.as_slice() };
             Told {
-                outcome: planned.fate,
                 line: Some(line),
                 key: Some(key.clone()),
                 name: Some(name.to_owned()),
@@ -312,7 +317,9 @@ impl Open {
                 fields: planned.fields,
                 field,
                 reason,
-                shortened: if planned.fate == Fate::Refused { Vec::new() } else { shortened.clone() },
+                shortened: passed::fields(cuts),
+                cuts: cuts.to_vec(),
+                ..Told::of(planned.fate)
             }
         })
         .collect()
@@ -336,17 +343,10 @@ fn merged(before: Option<Planned>, now: Planned) -> Planned {
 }
 
 /// What is told of an entry that could not be read.
-fn of_refused(refused: Refused) -> Told {
-    Told {
-        outcome: Fate::Refused,
-        line: Some(refused.line),
-        key: refused.key,
-        name: None,
-        id: None,
-        fields: Vec::new(),
-        field: refused.fault.field,
-        reason: Some(refused.fault.reason),
-        shortened: Vec::new(),
+impl From<Refused> for Told {
+    fn from(refused: Refused) -> Self {
+        let Refused { line, key, fault } = refused;
+        Self { line: Some(line), key, field: fault.field, reason: Some(fault.reason), ..Self::of(Fate::Refused) }
     }
 }
 
@@ -372,7 +372,7 @@ mod tests {
             key: "p".into(),
             rank: Rank::default(),
             wanted: Wanted::Provider(Box::default()),
-            shortened: Vec::new(),
+            cuts: Vec::new(),
             parts: vec![part("p/a"), part("p/b"), part("p/c")],
         };
         let stream = Kind::ModelsDev.stream(TenantId(Uuid::nil()), "p");

@@ -4,6 +4,7 @@
 
 use super::entry::Fault;
 use super::offer::Provider;
+use super::read::agents::Sources;
 use crate::domain::agent::{self, DecommissionAgent, RegisterAgent, ReviseAgent};
 use crate::domain::agent_template::{self, DefineAgentTemplate, Definition, Parameter, RetireAgentTemplate};
 use crate::domain::common::Requirements;
@@ -11,6 +12,7 @@ use crate::domain::mcp_server::{self, DeregisterMcpServer, DiscoverTools, Regist
 use crate::domain::skill::{self, DefineSkill, RetireSkill};
 use crate::domain::{AnyCommand, AnyState};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Why a resource was retired; one that says so comes back when it is published again.
@@ -32,6 +34,22 @@ pub struct Agent {
     /// The template that it is made from, by name or id.
     pub template: Option<String>,
     pub template_parameters: Option<BTreeMap<String, String>>,
+    /// Where the entry says that the agent is: not kept, and told where two entries are taken for one agent.
+    pub place: Option<String>,
+    /// What the entry calls the fields of an agent, where a mapping says it.
+    pub sources: Option<Arc<Sources>>,
+}
+
+impl Agent {
+    /// A field of ours as the entry calls it; what is below a field stays as it is.
+    pub fn named(&self, field: String) -> String {
+        let end = field.find(['.', '[']).unwrap_or(field.len());
+        let (own, below) = field.split_at(end);
+        match self.sources.as_deref().and_then(|sources| sources.of(own)) {
+            Some(source) => format!("{source}{below}"),
+            None => field,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -166,7 +184,7 @@ fn agent(wanted: &Agent, state: &agent::State) -> Result<Vec<AnyCommand>, Fault>
             Err(Fault::whole(why))
         }
         agent::Lifecycle::Absent => {
-            let Agent { profile, template, template_parameters } = wanted.clone();
+            let Agent { profile, template, template_parameters, .. } = wanted.clone();
             let text = |text: Option<String>| text.unwrap_or_default();
             let register = RegisterAgent {
                 name: text(profile.name),

@@ -265,3 +265,84 @@ fn the_cards_of_a_folder_are_imported_together_and_a_broken_one_is_named() {
     assert_eq!(client.walk("/v1/agents?status=decommissioned", 100)[0]["name"], "A");
     server.stop();
 }
+
+#[test]
+fn a_file_of_another_kind_is_refused_and_whatever_is_counted_is_named() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    let import = |kind: &str, text: &str| server.cli(&["import", kind, "-"], Some(text));
+    let (code, report, _) = import("a2a-cards", &list(&[server_entry(1), server_entry(2)]));
+    assert_eq!((code, counts(&report)), (Some(3), [0, 0, 0, 2, 0]), "{report}");
+    let told = &report["listed"][1];
+    assert_eq!((&told["line"], &told["field"]), (&json!(3), &json!("skills")), "{told}");
+    assert!(told["reason"].as_str().unwrap().contains("looks like mcp-servers"), "{told}");
+    assert_eq!(client.walk("/v1/agents", 10).len(), 0);
+
+    // Of two versions one counts; a third was taken back; a remote that cannot be kept is left out.
+    let version = |name: &str, version: &str, status: &str| {
+        json!({"server": {"name": name, "version": version,
+            "packages": [{"registryType": "npm", "identifier": "s"}], "remotes": [{"type": "sse", "url": "not a url"}]},
+            "_meta": {"io.modelcontextprotocol.registry/official": {"status": status}}})
+    };
+    let entries =
+        [version("a/s", "1.0.0", "active"), version("a/s", "1.1.0", "active"), version("a/gone", "1.0.0", "deleted")];
+    for created in [1, 0] {
+        let (code, report, _) = import("mcp-registry", &list(&entries));
+        assert_eq!((code, counts(&report)), (Some(0), [created, 0, 1 - created, 0, 0]), "{report}");
+        let named = |name: &str| report[name].as_u64().unwrap();
+        assert_eq!((named("superseded"), named("withdrawn"), named("shortened"), named("entries")), (1, 1, 1, 1));
+        let listed = report["listed"].as_array().unwrap();
+        let told = |outcome: &str| listed.iter().find(|told| told["outcome"] == outcome).unwrap();
+        let superseded = told("superseded");
+        assert_eq!((&superseded["line"], &superseded["instead_line"]), (&json!(2), &json!(3)), "{superseded}");
+        assert_eq!((&superseded["key"], &told("withdrawn")["key"]), (&json!("a/s"), &json!("a/gone")), "{listed:?}");
+        let cut = &told(if created == 1 { "created" } else { "unchanged" })["cuts"][0];
+        assert!(cut["field"] == "remotes" && cut["reason"].as_str().unwrap().contains("no endpoint"), "{cut}");
+    }
+    let lines = "{\"id\":1,\"full_name\":\" \",\"category\":\"c\"}\n{\"id\":2,\"full_name\":\"a\\u0000b\",\"category\":\"c\"}\n{\"id\": nope}\n";
+    let (_, report, _) = server.cli(&["import", "agents", "-", "--map", "name=full_name"], Some(lines));
+    let told: Vec<_> =
+        report["listed"].as_array().unwrap().iter().map(|told| (&told["field"], &told["reason"])).collect();
+    let field = json!("full_name");
+    assert_eq!(told.len(), 3, "{report}");
+    assert!(told[..2].iter().all(|(told, _)| **told == field), "{report}");
+    assert!(told[1].1.as_str().unwrap().contains("control characters"), "{report}");
+    let reason = told[2].1.as_str().unwrap();
+    assert!(reason.ends_with("at its column 9") && !reason.contains("line 1"), "{report}");
+    server.stop();
+}
+
+#[test]
+fn an_import_that_is_interrupted_tells_what_it_did_and_that_the_same_finishes_it() {
+    let folder = Folder::new();
+    let server = Server::start(&folder);
+    let client = server.provisioned();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_agentverse"))
+        .args(["import", "agents", "-", "--output", "json"])
+        .args(["--url", &format!("http://{}", server.address), "--tenant", TENANT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The input stays open: nothing but the signal ends it.
+    let mut input = child.stdin.take().unwrap();
+    let lines: String = (0..300).map(|id| format!("{{\"id\":{id},\"name\":\"n\",\"category\":\"c\"}}\n")).collect();
+    input.write_all(lines.as_bytes()).unwrap();
+    eventually("all that came is imported", || (client.walk("/v1/agents", 1000).len() == 300).then_some(()));
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &report["complete"]), (Some(1), &json!(false)), "{report}");
+    // What was told before the signal, however much of it had come.
+    let created = report["created"].as_u64().unwrap();
+    assert!((1..=300).contains(&created) && report["unchanged"] == 0, "{report}");
+    assert!(report["ended_because"].as_str().unwrap().contains("run the same again"), "{report}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(told.contains("interrupted; run the same again"), "{told}");
+    drop(input);
+    server.stop();
+}

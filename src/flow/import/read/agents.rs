@@ -12,6 +12,7 @@ use crate::flow::import::wanted::{Agent, Wanted};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The fields of an agent that a mapping can fill.
 pub const TARGETS: [&str; 14] = [
@@ -33,12 +34,23 @@ pub const TARGETS: [&str; 14] = [
 /// The member that is the key unless another is named.
 const KEY: &str = "id";
 
+/// The members from which fields are taken, by the places of [`TARGETS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources([String; TARGETS.len()]);
+
+impl Sources {
+    /// The member of a field; `None` of what is no field of an agent.
+    pub fn of(&self, target: &str) -> Option<&str> {
+        let place = TARGETS.iter().position(|it| *it == target)?;
+        self.0.get(place).map(String::as_str)
+    }
+}
+
 /// Where the fields of an agent come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     key: String,
-    /// By the places of [`TARGETS`].
-    sources: [String; TARGETS.len()],
+    sources: Arc<Sources>,
     /// By the same places: the value where a line has none.
     defaults: [Option<Value>; TARGETS.len()],
     /// Whether a key or a field was named.
@@ -47,7 +59,8 @@ pub struct Mapping {
 
 impl Default for Mapping {
     fn default() -> Self {
-        Self { key: KEY.into(), sources: TARGETS.map(str::to_owned), defaults: TARGETS.map(|_| None), is_said: false }
+        let sources = Arc::new(Sources(TARGETS.map(str::to_owned)));
+        Self { key: KEY.into(), sources, defaults: TARGETS.map(|_| None), is_said: false }
     }
 }
 
@@ -70,15 +83,17 @@ impl Mapping {
             mapping.is_said = true;
         }
         let mut mapped = Vec::new();
+        let mut sources = TARGETS.map(str::to_owned);
         for pair in pairs {
             let (place, source) = target(pair, "our_field=their_field")?;
             if mapped.contains(&place) {
                 return Err(format!("{} is mapped twice; keep one of the two", TARGETS[place]));
             }
             mapped.push(place);
-            source.clone_into(&mut mapping.sources[place]);
+            source.clone_into(&mut sources[place]);
             mapping.is_said = true;
         }
+        mapping.sources = Arc::new(Sources(sources));
         for pair in defaults {
             let (place, value) = target(pair, "our_field=value")?;
             let value = default_value(TARGETS[place], value)?;
@@ -97,7 +112,7 @@ impl Mapping {
     /// What a line has for a field, and by what name.
     fn get<'a>(&'a self, value: &'a Value, target: &'static str) -> Option<(&'a str, &'a Value)> {
         let place = TARGETS.iter().position(|it| *it == target)?;
-        let source = self.sources[place].as_str();
+        let source = self.sources.0[place].as_str();
         let own = find(value, source).map(|found| (source, found));
         own.or_else(|| self.defaults[place].as_ref().map(|default| (target, default)))
     }
@@ -173,8 +188,10 @@ pub fn read(value: &Value, mapping: &Mapping) -> Result<Read, Fault> {
         profile: agent,
         template: plain("template")?.filter(|template| !template.trim().is_empty()),
         template_parameters: get("template_parameters").map(|(field, found)| parameters(field, found)).transpose()?,
+        place: None,
+        sources: mapping.is_said.then(|| mapping.sources.clone()),
     }));
-    Ok(Read::Wanted { key, rank: Rank::default(), wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key, rank: Rank::default(), wanted, cuts: cutter.cuts })
 }
 
 /// A member by its name, or by a JSON pointer; null is as good as absent.
@@ -289,6 +306,18 @@ mod tests {
             error(&["role=a", "role=b"]).contains("set twice") && error(&["risk_tier=huge"]).contains("low, medium")
         );
         assert!(error(&["requirements=cheap"]).contains("JSON object"), "{}", error(&["requirements=cheap"]));
+    }
+
+    #[test]
+    fn what_a_rule_says_of_a_field_of_ours_is_told_of_theirs() {
+        let mapping = Mapping::new(None, ["name=full_name", "requirements=/needs"], []).unwrap();
+        let Ok(Read::Wanted { wanted: Wanted::Agent(agent), .. }) = read(&json!({"id": 1, "full_name": " "}), &mapping)
+        else {
+            panic!("a blank name is for the rules to refuse")
+        };
+        let told = ["name", "requirements.quality_min", "skills[2]", "expected_version"]
+            .map(|field| agent.named(field.into()));
+        assert_eq!(told, ["full_name", "/needs.quality_min", "skills[2]", "expected_version"]);
     }
 
     #[test]

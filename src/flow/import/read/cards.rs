@@ -1,7 +1,12 @@
 //! A2A agent cards, of protocol versions 0.2 to 1.0: one document each, or a list of them.
 //!
-//! A card is keyed by its provider's organisation and its name; without a provider by its first URL and its name. It names
-//! no owner, and none is made up. Its skills are the ids of the card's skills and then their tags.
+//! A card is keyed by its provider's organisation and its name; without a provider by its first URL and its name. The URL
+//! of a card with a provider is left out: it says where the agent is served today, and an agent that moves, or is served
+//! by a later version of the protocol, stays the agent that it is. The key comes from the card alone, never from what else
+//! is in the file: it would change with its neighbours. So two cards of one organisation and one name are one agent, of
+//! which the higher version counts; the other is told of as superseded, with both URLs where they differ.
+//!
+//! A card names no owner, and none is made up. Its skills are the ids of the card's skills and then their tags.
 
 use crate::domain::agent::ReviseAgent;
 use crate::domain::common::TEXT_BYTES_MAX;
@@ -28,6 +33,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
         Some(organization) => format!("{organization}\n{name}"),
         None => format!("{}\n{name}", url(card)?.unwrap_or_default()),
     };
+    let place = url(card)?.map(str::to_owned);
     let mut cutter = Cutter::default();
     let skills = card.list(&["skills"])?.map(labels).transpose()?;
     let wanted = ReviseAgent {
@@ -37,9 +43,9 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
         skills: skills.map(|skills| cutter.labels("skills", skills)),
         ..ReviseAgent::default()
     };
-    let wanted = Wanted::Agent(Box::new(Agent { profile: wanted, ..Agent::default() }));
+    let wanted = Wanted::Agent(Box::new(Agent { profile: wanted, place, ..Agent::default() }));
     let rank = Rank { version: version(card.text(&["version"])?.unwrap_or_default()), ..Rank::default() };
-    Ok(Read::Wanted { key, rank, wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key, rank, wanted, cuts: cutter.cuts })
 }
 
 /// Where the agent is: before 1.0 the card says it itself, from then on its interfaces.
@@ -67,6 +73,7 @@ fn labels(skills: &[Value]) -> Result<Vec<&str>, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::import::{Document, Kind};
     use serde_json::json;
 
     fn agent(value: &Value) -> (String, ReviseAgent) {
@@ -88,12 +95,29 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_moves_stays_and_two_cards_of_one_name_are_told_of_with_their_places() {
+        let card = |port: u16, version: &str| {
+            json!({"name": "A", "url": format!("http://a:{port}"), "version": version, "skills": [],
+            "provider": {"organization": "Acme"}})
+        };
+        assert_eq!(agent(&card(1, "1.0.0")).0, agent(&card(2, "1.0.0")).0);
+        let told = |cards: Value| {
+            let document = Document::read(Kind::A2aCards, cards.to_string().as_bytes());
+            assert_eq!((document.entries.len(), document.passed.len()), (1, 1));
+            document.passed[0].reason.clone().unwrap()
+        };
+        let apart = told(json!([card(1, "1.1.0"), card(2, "1.0.0")]));
+        assert!(apart.contains("higher version; this one is at http://a:2, that one at http://a:1"), "{apart}");
+        let alike = told(json!([card(1, "1.0.0"), card(1, "1.0.0")]));
+        assert!(alike.contains("comes later") && !alike.contains("http"), "{alike}");
+    }
+
+    #[test]
     fn without_a_provider_the_url_tells_agents_apart_whatever_the_protocols_version() {
         let before = json!({"name": "A", "url": "http://a:1", "skills": []});
         let since = json!({"name": "A", "supportedInterfaces": [{"url": "http://a:1", "protocolBinding": "JSONRPC"}]});
         assert_eq!(agent(&before).0, "http://a:1\nA");
         assert_eq!(agent(&since).0, "http://a:1\nA");
-        assert_eq!(agent(&json!({"name": "A"})).0, "\nA");
         assert_eq!(super::read(&json!({"name": "A", "skills": [1]})).unwrap_err().field.as_deref(), Some("skills"));
     }
 }

@@ -2,7 +2,7 @@
 //! token, as dollars, mostly in scientific notation.
 
 use crate::domain::llm_provider::WireProtocol;
-use crate::flow::import::entry::{Cutter, Fault};
+use crate::flow::import::entry::{Cutter, Fault, unreadable};
 use crate::flow::import::offer::{Gathering, Offer, Prices, Provider, modalities, price, tokens};
 use crate::flow::import::scan::{self, Found, Lines};
 use serde::Deserialize;
@@ -60,7 +60,11 @@ pub fn read(bytes: &[u8], found: &Found<'_>, gathering: &mut Gathering) {
         let line = lines.of(entry.at);
         match serde_json::from_slice::<Entry<'_>>(entry.bytes) {
             Ok(read) => add(line, entry.bytes.len(), &key, &read, gathering),
-            Err(error) => gathering.refuse(line, Some(key), Fault::whole(format!("the model cannot be read: {error}"))),
+            Err(error) => gathering.refuse(
+                line,
+                Some(key),
+                Fault::whole(format!("the model cannot be read: {}", unreadable(&error))),
+            ),
         }
     }
     if !found.is_whole {
@@ -136,7 +140,8 @@ fn key_env(provider: &str) -> Option<&'static str> {
 fn offer(model_id: &str, entry: &Entry<'_>, cutter: &mut Cutter) -> Result<Offer, Fault> {
     let above = [entry.input_cost_per_token_above_128k_tokens, entry.input_cost_per_token_above_200k_tokens];
     if above.iter().any(Option::is_some) {
-        cutter.left_out("input_cost_per_token_above");
+        let why = "has dearer prices above some size of the prompt, which are not kept";
+        cutter.left_out("input_cost_per_token_above", why);
     }
     let mut read = |field, text| price(field, text, PLACES, cutter);
     Ok(Offer {
@@ -214,7 +219,7 @@ mod tests {
         assert_eq!(prices(&document, "openrouter", "labs/m").input, Some(20_000));
         assert_eq!(prices(&document, "openai", "fine").input, None, "finer than is kept: not made up");
         let parts = document.entries.iter().flatten().flat_map(|item| &item.parts);
-        let told: Vec<_> = parts.filter(|part| !part.shortened.is_empty()).map(|part| part.key.as_str()).collect();
+        let told: Vec<_> = parts.filter(|part| !part.cuts.is_empty()).map(|part| part.key.as_str()).collect();
         assert_eq!(told, ["openai/gpt-x", "openai/fine"]);
     }
 

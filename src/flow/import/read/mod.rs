@@ -42,7 +42,8 @@ pub fn remote(remotes: &[Value]) -> Result<Option<(Transport, String)>, Fault> {
         match (transport(kind), check_endpoint("remotes.url", Some(url))) {
             (Some(transport), Ok(())) => usable.push((transport, url.to_owned())),
             (Some(_), Err(rejection)) => {
-                first_fault.get_or_insert_with(|| Fault::field("remotes.url", rejection.message));
+                let why = rejection.message.strip_prefix("remotes.url: ").unwrap_or(&rejection.message);
+                first_fault.get_or_insert_with(|| Fault::field("remotes.url", why));
             }
             (None, _) => {
                 let why = format!("the transport {kind:?} is none that is known here");
@@ -55,6 +56,12 @@ pub fn remote(remotes: &[Value]) -> Result<Option<(Transport, String)>, Fault> {
         (None, Some(fault)) => Err(fault),
         (found, _) => Ok(found),
     }
+}
+
+/// What is told of an entry that has no remote which can be kept, and is taken for its package.
+pub fn no_remote(fault: &Fault) -> String {
+    let field = fault.field.as_deref().unwrap_or("remotes");
+    format!("none can be kept, so that the server has no endpoint: {field} {}", fault.reason)
 }
 
 /// `registry:identifier`.
@@ -86,7 +93,7 @@ pub fn tools(values: &[Value], cutter: &mut Cutter) -> Result<Vec<KnownTool>, Fa
         };
         let tool = tool(value, cutter).map_err(at)?;
         if tools.iter().any(|known| known.name == tool.name) {
-            cutter.left_out("tools");
+            cutter.left_out("tools", format!("has {:?} more than once; the first counts", tool.name));
         } else {
             tools.push(tool);
         }
@@ -154,7 +161,7 @@ mod tests {
         let tools = super::tools(values.as_array().unwrap(), &mut cutter).unwrap();
         assert_eq!((tools.len(), &tools[0].description, &tools[0].input_schema), (2, &None, &None));
         assert_eq!(tools[1].input_schema.as_deref(), Some(r#"{"a":1,"b":1,"type":"object"}"#));
-        assert_eq!(cutter.shortened, ["tools"]);
+        assert_eq!(cutter.cuts[0].reason, "has \"a\" more than once; the first counts");
         let nameless = json!([{"name": "a"}, {"description": "x"}]);
         let fault = super::tools(nameless.as_array().unwrap(), &mut Cutter::default()).unwrap_err();
         assert_eq!(fault.field.as_deref(), Some("tools[1].name"));

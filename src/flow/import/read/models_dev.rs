@@ -5,7 +5,7 @@
 //! that leads nowhere.
 
 use crate::domain::llm_provider::WireProtocol;
-use crate::flow::import::entry::{Cutter, Fault};
+use crate::flow::import::entry::{Cutter, Fault, unreadable};
 use crate::flow::import::offer::{Gathering, Offer, Prices, Provider, modalities, price, tokens};
 use crate::flow::import::scan::{self, Found, Lines, Values};
 use serde::Deserialize;
@@ -145,7 +145,7 @@ fn provider(lines: &mut Lines<'_>, name: &[u8], found: &Found<'_>, gathering: &m
         Ok(listed) => listed,
         Err(error) => {
             let why = match found.is_whole {
-                true => format!("the provider cannot be read: {error}"),
+                true => format!("the provider cannot be read: {}", unreadable(&error)),
                 false => "the provider is cut off here, and its models with it".to_owned(),
             };
             gathering.refuse(line, Some(key), Fault::whole(why));
@@ -170,7 +170,9 @@ fn placed(line: u64, found: &Found<'_>, gathering: &mut Gathering) {
     match serde_json::from_slice::<Place>(found.bytes) {
         Ok(place) => add(line, found.bytes.len(), &place.provider_id, place.model_id, found, gathering),
         Err(_) if !found.is_whole => gathering.refuse(line, None, Fault::whole(CUT_OFF)),
-        Err(error) => gathering.refuse(line, None, Fault::whole(format!("the model has no place: {error}"))),
+        Err(error) => {
+            gathering.refuse(line, None, Fault::whole(format!("the model has no place: {}", unreadable(&error))))
+        }
     }
 }
 
@@ -178,7 +180,7 @@ fn add(line: u64, bytes: usize, provider: &str, model_id: String, found: &Found<
     let mut cutter = Cutter::default();
     let read = serde_json::from_slice::<Model<'_>>(found.bytes);
     let read = read.map_err(|error| match found.is_whole {
-        true => Fault::whole(format!("the model cannot be read: {error}")),
+        true => Fault::whole(format!("the model cannot be read: {}", unreadable(&error))),
         false => Fault::whole(CUT_OFF),
     });
     match read.and_then(|model| offer(model_id.clone(), model, &mut cutter)) {
@@ -193,7 +195,7 @@ fn offer(model_id: String, model: Model<'_>, cutter: &mut Cutter) -> Result<Offe
         Some(cost) => {
             // Dearer prices above some size of the prompt are not kept.
             if cost.tiers.is_some() || cost.context_over_200k.is_some() {
-                cutter.left_out("cost.tiers");
+                cutter.left_out("cost.tiers", "has dearer prices above some size of the prompt, which are not kept");
             }
             Prices {
                 input: price("cost.input", cost.input, PLACES, cutter)?,
@@ -255,6 +257,7 @@ mod tests {
     use super::*;
     use crate::domain::common::Modality;
     use crate::flow::import::entry::{Item, Refused};
+    use crate::flow::import::passed::fields;
     use crate::flow::import::wanted::Wanted;
     use crate::flow::import::{Document, Kind};
     use std::collections::BTreeMap;
@@ -323,13 +326,12 @@ mod tests {
             assert_eq!(offer("unknown").prices, Prices::default(), "unknown is not free");
             assert_eq!(offer("noisy").prices.input, Some(300_000));
             assert_eq!((offer("fine").prices.input, offer("fine").prices.output), (None, Some(1_000_000)));
-            let cut =
-                |id: &str| item.parts.iter().find(|part| part.key == format!("acme/{id}")).unwrap().shortened.clone();
+            let cut = |id: &str| fields(&item.parts.iter().find(|part| part.key == format!("acme/{id}")).unwrap().cuts);
             assert_eq!((cut("labs/m-1"), cut("fine"), cut("free")), (vec!["cost.tiers"], vec!["cost.input"], vec![]));
             let (odd, item) = &providers[1];
             assert_eq!((odd.name.as_str(), odd.wire_protocol), ("odd", None));
             assert_eq!((&odd.endpoint, &odd.api_key_env), (&None, &None), "neither can be used as it stands");
-            assert_eq!(item.shortened, ["env", "api"]);
+            assert_eq!(fields(&item.cuts), ["env", "api"]);
         }
     }
 

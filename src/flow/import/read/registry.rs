@@ -5,7 +5,7 @@
 //! that has none any more has none.
 
 use super::{package, remote, transport};
-use crate::domain::common::{NAME_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::domain::common::TEXT_BYTES_MAX;
 use crate::domain::mcp_server::{ReviseMcpServer, Transport};
 use crate::flow::import::entry::{Cutter, Fault, Fields, Rank, Read, version};
 use crate::flow::import::wanted::{Server, Wanted};
@@ -29,8 +29,8 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     let packaged = first_package(server.list(&["packages"])?.unwrap_or_default())?;
     // A package is enough where no remote can be kept.
     let remote = match (remote, &packaged) {
-        (Err(_), Some(_)) => {
-            cutter.left_out("remotes");
+        (Err(fault), Some(_)) => {
+            cutter.left_out("remotes", super::no_remote(&fault));
             None
         }
         (remote, _) => remote?,
@@ -41,7 +41,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     };
     let tags = server.list(&["tags"])?.map(|tags| super::texts("tags", tags)).transpose()?;
     let listing = ReviseMcpServer {
-        name: Some(cutter.text("name", name, NAME_BYTES_MAX)),
+        name: Some(cutter.name("name", name)),
         category: server.text(&["category"])?.map(|category| cutter.name("category", category)),
         description: server.text(&["description"])?.map(|it| cutter.text("description", it, TEXT_BYTES_MAX)),
         transport,
@@ -50,7 +50,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
         capabilities: tags.map(|tags| cutter.labels("tags", tags)),
     };
     let wanted = Wanted::Server(Box::new(Server { listing, tools: None }));
-    Ok(Read::Wanted { key: name.to_owned(), rank: rank(&notes, server)?, wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key: name.to_owned(), rank: rank(&notes, server)?, wanted, cuts: cutter.cuts })
 }
 
 /// What the registry says of the entry, wherever this version of it does.
@@ -155,7 +155,7 @@ mod tests {
         let mut entry = json!({"name": "a", "remotes": [{"type": "sse", "url": "{host}/sse"}]});
         assert_eq!(read(&entry).unwrap_err().field.as_deref(), Some("remotes.url"));
         entry["packages"] = json!([{"registryType": "npm", "identifier": "a"}]);
-        assert!(matches!(read(&entry), Ok(Read::Wanted { shortened, .. }) if shortened == ["remotes"]));
+        assert!(matches!(read(&entry), Ok(Read::Wanted { cuts, .. }) if cuts[0].field == "remotes"));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     let remote = remote(remotes.unwrap_or_default());
     let packaged = package_name.map(|name| package(registry(fields), name)).transpose()?;
     let remote = match (remote, &packaged) {
-        (Err(_), Some(_)) => {
-            cutter.left_out("remotes");
+        (Err(fault), Some(_)) => {
+            cutter.left_out("remotes", super::no_remote(&fault));
             None
         }
         (remote, _) => remote?,
@@ -49,7 +49,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     };
     let tools = known_tools.map(|values| tools(values, &mut cutter)).transpose()?;
     let wanted = Wanted::Server(Box::new(Server { listing, tools }));
-    Ok(Read::Wanted { key: key.to_owned(), rank: Rank::default(), wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key: key.to_owned(), rank: Rank::default(), wanted, cuts: cutter.cuts })
 }
 
 /// Where packages of this runtime come from; a runtime without a registry of its own stands for itself.
@@ -100,6 +100,10 @@ mod tests {
             ("i", None, Some("https://a.b/mcp"))
         );
         assert_eq!(remote.listing.transport, Some(Transport::StreamableHttp));
+        let unusable = json!({"packageName": "p", "remotes": [{"url": "not a url"}]});
+        let Ok(Read::Wanted { cuts, .. }) = read(&unusable) else { panic!("{unusable}") };
+        assert_eq!(cuts[0].field, "remotes");
+        assert!(cuts[0].reason.contains("no endpoint") && cuts[0].reason.contains("must be a URL"), "{cuts:?}");
         assert_eq!(read(&json!({"name": "x"})).unwrap_err().field.as_deref(), Some("packageName"));
     }
 }

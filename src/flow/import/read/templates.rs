@@ -55,7 +55,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
         requirements: typed::<Requirements>(fields, "requirements")?,
     };
     let wanted = Wanted::Template(Box::new(template));
-    Ok(Read::Wanted { key, rank: Rank::default(), wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key, rank: Rank::default(), wanted, cuts: cutter.cuts })
 }
 
 fn typed<T: DeserializeOwned>(fields: Fields<'_>, name: &'static str) -> Result<Option<T>, Fault> {

@@ -30,7 +30,7 @@ pub fn read(value: &Value) -> Result<Read, Fault> {
     };
     let tools = all_tools(fields, &mut cutter)?;
     let wanted = Wanted::Server(Box::new(Server { listing, tools }));
-    Ok(Read::Wanted { key: name.to_owned(), rank: Rank::default(), wanted, shortened: cutter.shortened })
+    Ok(Read::Wanted { key: name.to_owned(), rank: Rank::default(), wanted, cuts: cutter.cuts })
 }
 
 /// The tools of all that the entry lists; `None` where it lists nothing.
