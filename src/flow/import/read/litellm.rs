@@ -58,6 +58,11 @@ pub fn read(bytes: &[u8], found: &Found<'_>, gathering: &mut Gathering) {
             continue;
         }
         let line = lines.of(entry.at);
+        // A list would be read member by member, in the order of the fields.
+        if !entry.bytes.starts_with(b"{") {
+            gathering.refuse(line, Some(key), Fault::whole("the model is no JSON object"));
+            continue;
+        }
         match serde_json::from_slice::<Entry<'_>>(entry.bytes) {
             Ok(read) => add(line, entry.bytes.len(), &key, &read, gathering),
             Err(error) => gathering.refuse(

@@ -177,6 +177,11 @@ fn placed(line: u64, found: &Found<'_>, gathering: &mut Gathering) {
 }
 
 fn add(line: u64, bytes: usize, provider: &str, model_id: String, found: &Found<'_>, gathering: &mut Gathering) {
+    if !found.bytes.starts_with(b"{") {
+        // A list would be read member by member, in the order of the fields.
+        let key = Some(format!("{provider}/{model_id}"));
+        return gathering.refuse(line, key, Fault::whole("the model is no JSON object"));
+    }
     let mut cutter = Cutter::default();
     let read = serde_json::from_slice::<Model<'_>>(found.bytes);
     let read = read.map_err(|error| match found.is_whole {
