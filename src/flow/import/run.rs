@@ -257,8 +257,9 @@ impl Engine {
             Err(fault) => {
                 let own = std::iter::once((item.line, item.key));
                 let all = own.chain(item.parts.into_iter().map(|part| (part.line, part.key)));
-                admitted
-                    .extend(all.map(|(line, key)| Err(Refused { line, key: Some(key), fault: fault.clone() }.into())));
+                admitted.extend(
+                    all.map(|(line, key)| Told::from(Refused { line, key: Some(key), fault: fault.clone() })).map(Err),
+                );
             }
         }
     }
