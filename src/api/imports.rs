@@ -10,8 +10,10 @@ mod source;
 pub use ask::CONTENT_TYPES;
 
 use super::access::{Access, Loopback};
-use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem, UNAVAILABLE};
+use super::problem::{BODY_TIMEOUT, BODY_TOO_LARGE, MALFORMED, Problem, TENANT_NOT_FOUND, UNAVAILABLE};
 use super::{ApiSettings, Services, answer, body, follow};
+use crate::domain::TenantId;
+use crate::domain::tenant::standing;
 use crate::flow::import::{CLASSES, Document, Engine, Event, ImportSettings, Outset, Report, Told, batches};
 use ask::Ask;
 use axum::body::Body;
@@ -64,6 +66,7 @@ pub async fn post(services: &Arc<Services>, loopback: Loopback, request: Request
     let access = Access::of(&head.headers, loopback)?;
     let tenant = access.tenant()?;
     let mut ask = Ask::of(&head, (services.ids)())?;
+    is_there(services, tenant).await?;
     let importers = head.extensions.remove::<Importers>();
     let importers = importers.ok_or_else(|| Problem::new(&UNAVAILABLE, "this node takes no imports"))?;
     let place = importers.enter()?;
@@ -101,6 +104,18 @@ pub async fn post(services: &Arc<Services>, loopback: Loopback, request: Request
         }
     };
     if follow::is_wanted(&head.headers) { Ok(told(work, place)) } else { Ok(reported(work, settings, place).await) }
+}
+
+/// A single command may come before its tenant's own. A file of thousands for a tenant that is not there is most likely
+/// for another one, and what it makes would be looked for by nobody.
+async fn is_there(services: &Services, tenant: TenantId) -> Result<(), Problem> {
+    if tenant.is_shared() || services.query.get(standing::stream(tenant)).await?.is_some() {
+        return Ok(());
+    }
+    let detail = format!(
+        "there is no tenant {tenant}; name yours in the header AgentVerse-Tenant, or provision it first with POST /v1/tenants"
+    );
+    Err(Problem::new(&TENANT_NOT_FOUND, detail))
 }
 
 /// What is imported as it comes, or all of it with its size.

@@ -51,6 +51,7 @@ kinds! {
     INVALID_PRECONDITION: "invalid_precondition", BAD_REQUEST, "The If-Match header cannot be read";
     HISTORY_TOO_LONG: "history_too_long", BAD_REQUEST, "The history is too long to read from its beginning";
     NOT_FOUND: "not_found", NOT_FOUND, "There is no such resource";
+    TENANT_NOT_FOUND: "tenant_not_found", NOT_FOUND, "There is no such tenant";
     NOT_YET_THERE: "not_yet_there", NOT_FOUND, "The resource was not there yet";
     NO_SUCH_VERSION: "no_such_version", NOT_FOUND, "The resource has no such version";
     NO_ANSWER: "no_answer", NOT_FOUND, "The request has no answer to show";

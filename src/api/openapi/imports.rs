@@ -28,7 +28,7 @@ pub fn import() -> Operation {
             "content": CONTENT_TYPES.map(|media| (media.to_owned(), taken_as(media))).into_iter().collect::<Map<_, _>>(),
         })),
         answers: vec![(200, taken)],
-        problems: vec![400, 405, 408, 413, 415, 503],
+        problems: vec![400, 404, 405, 408, 413, 415, 503],
     }
 }
 

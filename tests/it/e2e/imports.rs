@@ -193,6 +193,10 @@ fn over_http_an_import_is_told_as_it_goes_on_or_in_one_report() {
     let post = |query: &str, headers: &[(&str, &str)], body: &str| {
         client.request("POST", &format!("/v1/imports?{query}"), headers, body.as_bytes()).unwrap()
     };
+    let elsewhere = server.client_of("7a2d3b63-1e6f-4d4c-8b88-2a1a7a2a8c02");
+    let lost =
+        elsewhere.request("POST", "/v1/imports?kind=mcp-servers", &[json_type], list(&entries).as_bytes()).unwrap();
+    assert_eq!((lost.status, &lost.json()["code"]), (404, &json!("tenant_not_found")), "for a mistyped tenant");
     let headers = [json_type, ("accept", "text/event-stream"), ("ce-actor", "ada"), ("ce-correlationid", "monday")];
     let answer = post("kind=mcp-servers", &headers, &list(&entries));
     assert_eq!((answer.status, answer.header("content-type")), (200, "text/event-stream"));
