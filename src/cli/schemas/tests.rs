@@ -81,7 +81,8 @@ async fn of_two_at_a_time_one_does_it_and_the_other_says_who_is_at_it() {
     let Some(keyspace) = Keyspace::new("locked").await else { return };
     let all = futures::future::join_all((0..4).map(|_| apply_cql(&keyspace.settings))).await;
     let done: Vec<_> = all.iter().flatten().filter(|tables| !tables.applied.migrations.is_empty()).collect();
-    assert_eq!(done.len(), 1, "exactly one made the tables");
+    let told = || all.iter().filter_map(|one| one.as_ref().err()).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(done.len(), 1, "exactly one made the tables: {:?}", told());
     for error in all.iter().filter_map(|one| one.as_ref().err()) {
         assert!(error.to_string().contains("somebody else is applying"), "{error}");
     }
