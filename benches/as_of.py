@@ -67,6 +67,12 @@ def coupling(state, kind, data):
 FOLDS = {"agents": agent, "couplings": coupling}
 
 
+STATUSES = {
+    "agents": ("provisioning", "active", "idle", "maintenance", "decommissioned"),
+    "couplings": ("active", "suspended", "refused", "ended"),
+}
+
+
 def fold(plural, events):
     """A resource after these events; None before the first."""
     state = {}
@@ -190,7 +196,7 @@ def question(log, until, draw):
     if draw.randrange(100) < LISTS_PERCENT:
         path = f"/v1/{plural}?as_of={spelled(moment, draw)}"
         there = {id: fold(plural, then(events)) for id, events in log[plural].items()}
-        status = draw.choice([None, "active", "idle", "provisioning", "ended", "refused"])
+        status = draw.choice([None, *STATUSES[plural]])
         there = {id: it for id, it in there.items() if it and status in (None, it["status"])}
         return path + (f"&status={status}" if status else ""), 200, there
     if draw.random() < 0.4:

@@ -14,8 +14,8 @@ use uuid::Uuid;
 /// Bytes of an answer without a reason, with some room.
 pub const ANSWER_BYTES: usize = 224;
 
-/// Appends the answer for a command that was taken; with how far it is, where it was waited for.
-pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, outcome: &Outcome, reached: Option<Wait>) {
+/// Appends the answer for a command that was taken; with how far it is, where more was waited for.
+pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, outcome: &Outcome, short: Option<Wait>) {
     out.extend_from_slice(b"{\"id\":\"");
     write_uuid(out, command_id);
     out.extend_from_slice(b"\",\"subject\":\"");
@@ -26,7 +26,7 @@ pub fn write_outcome(out: &mut Vec<u8>, command_id: Uuid, stream: &StreamId, out
     write_json(out, &outcome.version);
     out.extend_from_slice(b",\"reason\":");
     write_json(out, &outcome.reason);
-    if let Some(reached) = reached {
+    if let Some(reached) = short {
         out.extend_from_slice(b",\"reached\":\"");
         out.extend_from_slice(reached.name().as_bytes());
         out.push(b'"');
@@ -76,10 +76,10 @@ mod tests {
     use crate::domain::{Aggregate, TenantId};
     use crate::flow::receive::{Code, Problem};
 
-    fn written(outcome: &Outcome, reached: Option<Wait>) -> String {
+    fn written(outcome: &Outcome, short: Option<Wait>) -> String {
         let stream = StreamId::new(TenantId(Uuid::from_u128(1)), Aggregate::Agent, Uuid::from_u128(2));
         let mut out = Vec::new();
-        write_outcome(&mut out, Uuid::from_u128(3), &stream, outcome, reached);
+        write_outcome(&mut out, Uuid::from_u128(3), &stream, outcome, short);
         assert!(outcome.reason.is_some() || out.len() <= ANSWER_BYTES);
         String::from_utf8(out).unwrap()
     }

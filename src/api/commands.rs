@@ -165,9 +165,9 @@ pub async fn submit_one(
 ) -> Result<(Uuid, StreamId, OutcomeKind, Response), Problem> {
     let (command_id, stream) = (submission.envelope.command_id, submission.envelope.stream);
     let answered = services.gateway.answered(vec![submission], wait, timeout).await?;
-    let Answered { outcome, reached } = answered.first().ok_or_else(unanswered)?;
+    let Answered { outcome, short } = answered.first().ok_or_else(unanswered)?;
     let mut out = Vec::with_capacity(answer::ANSWER_BYTES);
-    answer::write_outcome(&mut out, command_id, &stream, outcome, Some(*reached));
+    answer::write_outcome(&mut out, command_id, &stream, outcome, *short);
     let status = if outcome.kind == OutcomeKind::Accepted { StatusCode::ACCEPTED } else { StatusCode::OK };
     let mut response = answer::json(status, out);
     // An outcome is of this moment and this caller's.
@@ -209,8 +209,8 @@ fn batch_answer(slots: &[Slot], answered: &[Answered]) -> Result<(StatusCode, Ve
         }
         match slot {
             Ok((command_id, stream)) => {
-                let Answered { outcome, reached } = answers_left.next().ok_or_else(unanswered)?;
-                answer::write_outcome(&mut out, *command_id, stream, outcome, Some(*reached));
+                let Answered { outcome, short } = answers_left.next().ok_or_else(unanswered)?;
+                answer::write_outcome(&mut out, *command_id, stream, outcome, *short);
             }
             Err(refused) => answer::write_refused(&mut out, refused),
         }
@@ -279,7 +279,7 @@ mod tests {
         let good: Slot = Ok((Uuid::from_u128(3), stream));
         let outcome = |kind| Answered {
             outcome: Outcome { kind, version: Some(1), reason: None, log: stream.log(1), position: 1 },
-            reached: Wait::Applied,
+            short: Some(Wait::Applied),
         };
         let status = |slots: &[Slot], answered: &[Answered]| batch_answer(slots, answered).unwrap().0;
         assert_eq!(status(&[bad.clone(), good.clone()], &[outcome(OutcomeKind::Accepted)]), StatusCode::ACCEPTED);

@@ -46,8 +46,9 @@ impl Wait {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answered {
     pub outcome: Outcome,
-    /// How far it is: less than what was waited for where the time ran out before, or where this node does not search.
-    pub reached: Wait,
+    /// How far it is, where that is less than what was waited for: the time ran out before, or this node does not search.
+    /// A command that is sent again gets the answer that it had, however its caller waits.
+    pub short: Option<Wait>,
 }
 
 pub struct Gateway {
@@ -89,7 +90,7 @@ impl Gateway {
         Ok(answered.into_iter().map(|answered| answered.outcome).collect())
     }
 
-    /// As [`Self::submit`], and tells how far each command is.
+    /// As [`Self::submit`], and tells which did not come so far.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -145,15 +146,16 @@ impl Gateway {
         let Taken { stream, command_id, waiting } = taken;
         let log = stream.log(self.partitions);
         let outcome = Outcome { kind: OutcomeKind::Accepted, version: None, reason: None, log, position: 0 };
-        let accepted = Answered { outcome, reached: Wait::Accepted };
+        let short = |reached| Some(reached).filter(|reached| *reached < wait);
+        let accepted = Answered { outcome, short: short(Wait::Accepted) };
         let Some(mut waiting) = waiting else { return accepted };
         let Ok(Ok(outcome)) = tokio::time::timeout_at(deadline, &mut waiting).await else {
             drop(waiting);
             self.hub.forget(stream, command_id);
             return accepted;
         };
-        let reached = self.reached(&outcome, stream, wait, deadline).await;
-        Answered { outcome, reached }
+        let short = short(self.reached(&outcome, stream, wait, deadline).await);
+        Answered { outcome, short }
     }
 
     /// Waits until what was decided can be read; tells how far it came.

@@ -88,8 +88,8 @@ fn answer() -> Value {
             "reason": { "anyOf": [reference("Reason"), { "type": "null" }] },
             "reached": {
                 "enum": Wait::ALL.map(Wait::name),
-                "description": "How far it is, in the words of wait: less than what was asked for where the wait ran out before \
-                    (what is missing comes later, unasked), or where this node does not search. Of commands that are sent.",
+                "description": "How far it is, in the words of wait, where that is less than what was asked for: the wait ran out \
+                    before (what is missing comes later, unasked), or this node does not search.",
             },
         },
         "examples": [answer_example()],
@@ -97,7 +97,7 @@ fn answer() -> Value {
 }
 
 pub fn answer_example() -> Value {
-    json!({ "id": EXAMPLE_COMMAND, "subject": EXAMPLE_AGENT, "outcome": "applied", "version": 1, "reason": null, "reached": "projected" })
+    json!({ "id": EXAMPLE_COMMAND, "subject": EXAMPLE_AGENT, "outcome": "applied", "version": 1, "reason": null })
 }
 
 fn batch_answer() -> Value {
@@ -285,7 +285,7 @@ fn parameters() -> Value {
         "IfMatch": with_example("\"3\"", header("If-Match", json!({ "type": "string", "pattern": "^\"[0-9]{1,18}\"$" }), "The ETag of the resource: refuse unless it is still at this version.")),
         "IfNoneMatch": with_example("\"3\"", header("If-None-Match", text(), "The ETag of the resource: 304 while it is still at this version.")),
         "Wait": query("wait", json!({ "enum": Wait::ALL.map(Wait::name) }), "Answer once the command is durable, decided, shown by the routes that read, or found by this node's searches, sorts and counts too. /v1/commands waits for accepted unless asked, the others for projected."),
-        "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; after it the answer says in reached how far the command is."),
+        "TimeoutMs": query("timeout_ms", json!({ "type": "integer", "minimum": 0, "maximum": 30000, "default": 5000 }), "How long to wait; an answer that comes before what was waited for says in reached how far the command is."),
         "Limit": query("limit", json!({ "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT }), "Most items of the page."),
         "AsOf": as_of(),
         "AsOfTime": {

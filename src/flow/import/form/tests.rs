@@ -6,7 +6,10 @@ use serde_json::json;
 
 /// Entries as each format allows them, in its several versions, and as little of each as it demands.
 fn samples() -> Vec<(Kind, Vec<Value>)> {
-    let skill = json!({"id": "convert", "name": "Convert", "description": "d", "tags": ["money"]});
+    [samples_of_servers_and_templates(), samples_of_others()].concat()
+}
+
+fn samples_of_servers_and_templates() -> Vec<(Kind, Vec<Value>)> {
     vec![
         (
             Kind::McpRegistry,
@@ -51,6 +54,12 @@ fn samples() -> Vec<(Kind, Vec<Value>)> {
                 json!({"name": "auditor", "category": "audit"}),
             ],
         ),
+    ]
+}
+
+fn samples_of_others() -> Vec<(Kind, Vec<Value>)> {
+    let skill = json!({"id": "convert", "name": "Convert", "description": "d", "tags": ["money"]});
+    vec![
         (
             Kind::A2aCards,
             vec![
